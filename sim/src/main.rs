@@ -1,0 +1,3 @@
+//! The `ringtrue` command.
+
+fn main() {}

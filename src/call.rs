@@ -1,0 +1,4 @@
+//! Calls: the pure state table and the session that carries it out.
+
+pub mod session;
+pub mod state;

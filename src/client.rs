@@ -1,0 +1,4 @@
+//! Written soon.
+/// The client.
+#[derive(Debug)]
+pub struct CallClient;

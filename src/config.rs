@@ -1,0 +1,260 @@
+//! What can be set on the client. Every default is the value that worked in the field.
+
+use std::time::Duration;
+
+use crate::net::TrafficClass;
+
+/// Everything that can be set on a [`CallClient`](crate::client::CallClient).
+///
+/// `ClientConfig::default()` is what the field proved; change a field only for the reason its
+/// documentation gives.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ClientConfig {
+    /// How the client reaches its signaling server.
+    pub signaling: SignalingConfig,
+    /// How the client finds and keeps a path for audio.
+    pub ice: IceConfig,
+    /// What is carried once a path is found.
+    pub media: MediaConfig,
+}
+
+/// How the client reaches its signaling server, and how it comes back after a drop.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SignalingConfig {
+    /// Where the server is: `http://host[:port]`. Default `http://signaling.ringtrue.example`.
+    pub url: String,
+    /// The path of the Engine.IO endpoint. Default `/socket.io/`, which every Socket.IO server uses.
+    pub path: String,
+    /// Whether a reconnect may use the connection's manager again (`forceNew` in the reference
+    /// clients). Default [`ConnectionReuse::Shared`].
+    pub reuse: ConnectionReuse,
+    /// The wait before the first reconnect attempt. Default 2 s: shorter waits hammer a server that
+    /// is coming back, longer ones are heard as silence by the person who rings.
+    pub reconnection_delay: Duration,
+    /// The ceiling of the growing wait between reconnect attempts. Default 10 s, which bounds how
+    /// long a call can go without signaling after the network is back.
+    pub reconnection_delay_max: Duration,
+    /// How much of each reconnect wait is drawn at random, from 0 to 1. Default 0.5; 0 makes all
+    /// clients of a restarted server return at the same instant.
+    pub randomization_factor: f64,
+    /// The limit on one connection attempt: name, TCP, HTTP upgrade, open packet and namespace.
+    /// Default 30 s: mobile networks take that long to wake up.
+    pub timeout: Duration,
+    /// The transports to try, in this order. Default WebSocket, then long-polling.
+    pub transports: Vec<TransportKind>,
+    /// The most messages that wait while signaling is down. Default 256; a call needs some 40.
+    pub send_buffer_messages_max: usize,
+}
+
+/// Whether connections to one server are shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConnectionReuse {
+    /// All calls of a client, and every reconnect, go through one connection manager
+    /// (`forceNew = false`).
+    #[default]
+    Shared,
+    /// A manager for each connection (`forceNew = true`): the old server session may outlive the
+    /// drop and answer in the client's place.
+    Separate,
+}
+
+/// A way of carrying Engine.IO packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TransportKind {
+    /// One WebSocket connection.
+    WebSocket,
+    /// HTTP long-polling: one GET waiting, one POST at a time.
+    Polling,
+}
+
+/// How the client finds and keeps a path for audio.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IceConfig {
+    /// STUN and TURN servers. Default: the list that got through in the field. TURN entries without
+    /// credentials are skipped with a warning.
+    pub servers: Vec<IceServer>,
+    /// Which candidates are used. Default [`TransportPolicy::All`].
+    pub policy: TransportPolicy,
+    /// How many candidate sets are gathered before they are needed (`iceCandidatePoolSize`).
+    /// Default 10. With BUNDLE and rtcp-mux a call needs one set, so any value above zero has one
+    /// effect: candidates are gathered while the phone rings instead of after it is answered. The
+    /// cost is a TURN allocation for calls that are never answered.
+    pub candidate_pool_size: u8,
+    /// How long nothing may arrive on the selected pair before it counts as disconnected
+    /// (`iceConnectionReceivingTimeout`). Default 30 s; less gives calls up in lifts and tunnels.
+    pub receiving_timeout: Duration,
+    /// How long after `receiving_timeout` the connection counts as failed. Default 10 s: together
+    /// they exceed the 39.5 s that RFC 8863 section 4 asks an agent to wait.
+    pub failed_timeout: Duration,
+    /// How often a pair that is not selected is pinged so that its NAT bindings stay alive
+    /// (`iceBackupCandidatePairPingInterval`). Default 25 s: under the 30 s that the shortest UDP
+    /// timers of home routers allow.
+    pub backup_ping_interval: Duration,
+    /// The wait between rounds of connectivity checks. Default 50 ms, the Ta of RFC 8445 section
+    /// 14.2.
+    pub check_interval: Duration,
+    /// How many checks a pair may send before it fails. Default 200: with fewer, a callee that
+    /// answers late finds its pairs failed already.
+    pub binding_requests_max: u16,
+    /// The waits before a pair may be selected, by the kind of its worse candidate.
+    pub acceptance: AcceptanceWaits,
+}
+
+/// How long a pair of each kind waits for a better one before it is selected.
+///
+/// The waits are floors on the time to audio; too short a relay wait keeps a call relayed that
+/// could be direct.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptanceWaits {
+    /// For host candidates. Default 0.
+    pub host: Duration,
+    /// For server-reflexive candidates. Default 200 ms.
+    pub server_reflexive: Duration,
+    /// For peer-reflexive candidates. Default 400 ms.
+    pub peer_reflexive: Duration,
+    /// For relayed candidates. Default 1 s.
+    pub relayed: Duration,
+}
+
+/// Which candidates a client uses (RFC 8828 section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TransportPolicy {
+    /// Every candidate.
+    #[default]
+    All,
+    /// Relayed candidates only: the other side learns no address of this host.
+    RelayOnly,
+}
+
+/// A STUN or TURN server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceServer {
+    /// `stun:host:port` or `turn:host:port[?transport=udp|tcp]` (RFC 7064, RFC 7065).
+    pub url: String,
+    /// The user name and password of a TURN server.
+    pub credentials: Option<Credentials>,
+}
+
+/// A TURN user name and password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user name.
+    pub username: String,
+    /// The password. Never logged.
+    pub password: String,
+}
+
+/// What is carried once a path is found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MediaConfig {
+    /// What the session description offers (`enableRtpDataChannel = false` in the field).
+    pub kind: MediaKind,
+    /// How media packets are marked (`enableDscp`).
+    pub marking: Marking,
+}
+
+/// What the session description offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MediaKind {
+    /// One audio section, no data channel.
+    #[default]
+    AudioOnly,
+}
+
+/// How media packets are marked for routers on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Marking {
+    /// Expedited forwarding: a congested uplink sends audio first.
+    #[default]
+    Dscp,
+    /// No marking.
+    None,
+}
+
+impl Marking {
+    /// The class to bind media sockets with.
+    #[must_use]
+    pub fn traffic_class(self) -> TrafficClass {
+        match self {
+            Self::Dscp => TrafficClass::ExpeditedForwarding,
+            Self::None => TrafficClass::BestEffort,
+        }
+    }
+}
+
+impl Default for SignalingConfig {
+    fn default() -> Self {
+        Self {
+            url: "http://signaling.ringtrue.example".into(),
+            path: "/socket.io/".into(),
+            reuse: ConnectionReuse::Shared,
+            reconnection_delay: Duration::from_secs(2),
+            reconnection_delay_max: Duration::from_secs(10),
+            randomization_factor: 0.5,
+            timeout: Duration::from_secs(30),
+            transports: vec![TransportKind::WebSocket, TransportKind::Polling],
+            send_buffer_messages_max: 256,
+        }
+    }
+}
+
+impl Default for IceConfig {
+    fn default() -> Self {
+        Self {
+            servers: field_servers(),
+            policy: TransportPolicy::All,
+            candidate_pool_size: 10,
+            receiving_timeout: Duration::from_secs(30),
+            failed_timeout: Duration::from_secs(10),
+            backup_ping_interval: Duration::from_secs(25),
+            check_interval: Duration::from_millis(50),
+            binding_requests_max: 200,
+            acceptance: AcceptanceWaits::default(),
+        }
+    }
+}
+
+impl Default for AcceptanceWaits {
+    fn default() -> Self {
+        Self {
+            host: Duration::ZERO,
+            server_reflexive: Duration::from_millis(200),
+            peer_reflexive: Duration::from_millis(400),
+            relayed: Duration::from_secs(1),
+        }
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Credentials")
+            .field("username", &self.username)
+            .field("password", &"…")
+            .finish()
+    }
+}
+
+/// The servers of the field list. The credentials are placeholders that an application replaces
+/// with its own; the simulated world's servers accept them.
+fn field_servers() -> Vec<IceServer> {
+    let stun = |url: &str| IceServer {
+        url: url.into(),
+        credentials: None,
+    };
+    let turn = |url: &str| IceServer {
+        url: url.into(),
+        credentials: Some(Credentials {
+            username: "ringtrue".into(),
+            password: "ringtrue".into(),
+        }),
+    };
+    vec![
+        stun("stun:stun.l.google.com:19302"),
+        stun("stun:stun.voipbuster.com:3478"),
+        turn("turn:global.relay.metered.ca:80"),
+        turn("turn:global.relay.metered.ca:443?transport=tcp"),
+        turn("turn:turn.bistri.com:80"),
+        turn("turn:turn.anyfirewall.com:443?transport=tcp"),
+    ]
+}

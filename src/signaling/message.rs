@@ -1,0 +1,94 @@
+//! What two clients say to each other through the signaling server (pure).
+//!
+//! On the wire a message is one Socket.IO event, [`EVENT`], whose only argument is an [`Envelope`]
+//! as JSON. The server reads `to` and nothing else.
+
+use serde::{Deserialize, Serialize};
+
+/// The name of the Socket.IO event that carries an [`Envelope`].
+pub const EVENT: &str = "call";
+
+/// A user of the signaling server, by name.
+pub type PeerName = String;
+
+/// A message of one call, with its sender and receiver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Who sends it. The server overwrites it with the name that the connection is authenticated
+    /// for, so that nobody speaks in another's name.
+    pub from: PeerName,
+    /// Who shall receive it.
+    pub to: PeerName,
+    /// The call it belongs to.
+    pub call: CallId,
+    /// What is said.
+    pub body: CallMessage,
+}
+
+/// One call, as both sides name it: chosen at random by the caller.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallId(pub String);
+
+impl std::fmt::Display for CallId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What is said in a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum CallMessage {
+    /// The caller's session description (RFC 8866), trickling (RFC 8840).
+    Offer {
+        /// The description as SDP text.
+        sdp: String,
+    },
+    /// The callee's device rings.
+    Ringing,
+    /// The callee accepted; its session description.
+    Answer {
+        /// The description as SDP text.
+        sdp: String,
+    },
+    /// One trickled candidate (RFC 8838).
+    Candidate(TrickledCandidate),
+    /// No more candidates come for this generation (RFC 8838 section 13).
+    EndOfCandidates {
+        /// The user name fragment of the generation that is complete.
+        ufrag: String,
+    },
+    /// The call is over, or refused.
+    HangUp {
+        /// Why.
+        reason: HangUpReason,
+    },
+}
+
+/// A candidate as W3C `RTCIceCandidateInit` writes it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrickledCandidate {
+    /// The candidate attribute (RFC 8839 section 5.1), starting with `candidate:`. Empty text means
+    /// end of candidates, as browsers send it.
+    pub candidate: String,
+    /// The media section it belongs to.
+    pub sdp_mid: String,
+    /// The user name fragment of the generation it belongs to.
+    pub username_fragment: String,
+}
+
+/// Why a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HangUpReason {
+    /// One side ended it.
+    Normal,
+    /// The callee refused it.
+    Rejected,
+    /// The callee is in another call.
+    Busy,
+    /// No path for audio was found, or it was lost for good.
+    Unreachable,
+}
