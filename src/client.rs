@@ -1,4 +1,232 @@
-//! Written soon.
-/// The client.
+//! The async face of the client: connect, call, answer, hang up, events.
+//!
+//! A [`CallClient`] owns one task that carries everything: signaling, the call and its media. It
+//! ends, with all sockets, when the client is dropped.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::audio::track::OpusTrack;
+use crate::call::session::Session;
+use crate::config::ClientConfig;
+use crate::net::Net;
+use crate::peer::generation::CandidateType;
+use crate::signaling::client::Identity;
+use crate::signaling::message::{CallId, HangUpReason, PeerName};
+
+/// A calling client, ready to call and to be called.
 #[derive(Debug)]
-pub struct CallClient;
+pub struct CallClient {
+    commands: mpsc::UnboundedSender<Command>,
+    task: JoinHandle<()>,
+}
+
+/// What the client tells its application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientEvent {
+    /// Signaling is up: calls can be made and received.
+    SignalingConnected,
+    /// Signaling is down; the client is reconnecting. Calls in progress are not touched.
+    SignalingLost {
+        /// Why.
+        reason: String,
+    },
+    /// The signaling server refused this user. The client does not try again by itself.
+    SignalingRejected {
+        /// What the server said.
+        message: String,
+    },
+    /// Somebody calls.
+    Incoming {
+        /// The call.
+        call: CallId,
+        /// Who calls.
+        from: PeerName,
+    },
+    /// The other side's device rings.
+    RemoteRinging {
+        /// The call.
+        call: CallId,
+    },
+    /// The call is answered, by this side or the other; audio is on its way.
+    Answered {
+        /// The call.
+        call: CallId,
+    },
+    /// ICE selected a pair.
+    PathSelected {
+        /// The call.
+        call: CallId,
+        /// The kind of this side's candidate.
+        local: CandidateType,
+        /// The kind of the other side's candidate.
+        remote: CandidateType,
+    },
+    /// Audio of the other side arrives steadily: 25 of 30 consecutive packets.
+    AudioConnected {
+        /// The call.
+        call: CallId,
+    },
+    /// One packet of the other side's audio.
+    Audio {
+        /// The call.
+        call: CallId,
+        /// The packet's RTP sequence number.
+        sequence_number: u16,
+        /// The Opus packet.
+        payload: Bytes,
+    },
+    /// The call is over.
+    Ended {
+        /// The call.
+        call: CallId,
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// Why a call ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndReason {
+    /// This side hung up.
+    HungUp,
+    /// The other side ended or refused it.
+    Remote(HangUpReason),
+    /// No path for audio was found, or it was lost for good.
+    Unreachable {
+        /// What was tried and what came of it.
+        cause: String,
+    },
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ClientError {
+    /// Misuse: the client is in a call already.
+    #[error("cannot call {callee}: call {current} is not over")]
+    Busy {
+        /// Who was to be called.
+        callee: PeerName,
+        /// The call in progress.
+        current: CallId,
+    },
+    /// Misuse: the named call is not this client's current call.
+    #[error("no call {call} to act on")]
+    UnknownCall {
+        /// The call that was named.
+        call: CallId,
+    },
+    /// The media peer could not be made.
+    #[error("cannot prepare media for a call: {0}")]
+    Media(String),
+    /// The client's task has ended.
+    #[error("the client has stopped")]
+    Stopped,
+}
+
+/// What the application asks of the client's task.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Call {
+        callee: PeerName,
+        reply: oneshot::Sender<Result<CallId, ClientError>>,
+    },
+    Answer {
+        call: CallId,
+        reply: oneshot::Sender<Result<(), ClientError>>,
+    },
+    HangUp {
+        call: CallId,
+        reply: oneshot::Sender<Result<(), ClientError>>,
+    },
+}
+
+impl CallClient {
+    /// Starts a client: it connects to its signaling server and stays connected.
+    ///
+    /// `voice` is what the other side hears. The receiver yields everything that happens; a client
+    /// whose receiver is dropped goes on.
+    ///
+    /// Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn start(
+        net: Arc<dyn Net>,
+        config: ClientConfig,
+        identity: Identity,
+        voice: OpusTrack,
+    ) -> (Self, mpsc::UnboundedReceiver<ClientEvent>) {
+        let (commands, command_receiver) = mpsc::unbounded_channel();
+        let (events, event_receiver) = mpsc::unbounded_channel();
+        let session = Session::new(net, config, identity, voice, events);
+        let task = tokio::spawn(session.run(command_receiver));
+        (Self { commands, task }, event_receiver)
+    }
+
+    /// Calls `callee`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Busy`] during another call, [`ClientError::Media`] where no media can be set
+    /// up on this host.
+    pub async fn call(&self, callee: impl Into<PeerName>) -> Result<CallId, ClientError> {
+        let callee = callee.into();
+        self.command(|reply| Command::Call { callee, reply }).await
+    }
+
+    /// Answers an incoming call.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::UnknownCall`] when the call is over or was never there.
+    pub async fn answer(&self, call: &CallId) -> Result<(), ClientError> {
+        let call = call.clone();
+        self.command(|reply| Command::Answer { call, reply }).await
+    }
+
+    /// Ends a call, or refuses it while it rings.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::UnknownCall`] when the call is over or was never there.
+    pub async fn hang_up(&self, call: &CallId) -> Result<(), ClientError> {
+        let call = call.clone();
+        self.command(|reply| Command::HangUp { call, reply }).await
+    }
+
+    async fn command<T>(
+        &self,
+        make: impl FnOnce(oneshot::Sender<Result<T, ClientError>>) -> Command,
+    ) -> Result<T, ClientError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(make(reply))
+            .map_err(|_| ClientError::Stopped)?;
+        answer.await.map_err(|_| ClientError::Stopped)?
+    }
+}
+
+impl Drop for CallClient {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HungUp => formatter.write_str("hung up"),
+            Self::Remote(HangUpReason::Normal) => formatter.write_str("the other side hung up"),
+            Self::Remote(HangUpReason::Rejected) => formatter.write_str("rejected"),
+            Self::Remote(HangUpReason::Busy) => formatter.write_str("busy"),
+            Self::Remote(HangUpReason::Unreachable) => {
+                formatter.write_str("the other side found no path for audio")
+            }
+            Self::Unreachable { cause } => write!(formatter, "unreachable: {cause}"),
+        }
+    }
+}

@@ -1,1 +1,7 @@
-//! Written soon.
+//! What judges a run. Checkers read the trace and the scenario, never the inside of a client.
+
+pub mod call;
+pub mod expectation;
+pub mod facts;
+pub mod kept;
+pub mod verdict;

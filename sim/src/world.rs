@@ -1,1 +1,535 @@
-//! Written soon.
+//! The world in motion: hosts with real sockets, applications on paused clocks, packets between
+//! them.
+//!
+//! # How time passes
+//!
+//! Nothing sent now arrives sooner than the shortest last hop takes, so every application may run
+//! that far by itself. The world goes in such steps: it moves the [`Fabric`] up to the beginning of
+//! the step, which makes certain everything that arrives before the step's end; runs each
+//! [`Domain`] to the end of the step, in a fixed order, handing it what arrives as its time comes;
+//! and injects what was sent, in order of the virtual time of sending.
+//!
+//! Links are exact to the nanosecond. Applications wait on tokio timers, which tick in whole
+//! milliseconds, so a host sees a packet at the first millisecond at or after its arrival.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use turmoil_net::{KernelConfig, Packet as KernelPacket, Transport};
+
+pub mod app;
+pub mod domain;
+pub mod host;
+pub mod run;
+pub mod tcp;
+pub mod turmoil;
+
+use self::domain::{Domain, Egress};
+use self::host::{HostNet, Names, OpenPorts};
+use self::tcp::{Recovery, Tag};
+use crate::determinism::{Capture, take_entropy_draws};
+use crate::net::fabric::{Fabric, FabricOutput, Packet};
+use crate::net::flow::{Flow, Protocol, TcpSignal};
+use crate::net::topology::{HostId, Topology};
+use crate::trace::event::TcpSummary;
+use crate::trace::{EventKind, HostName, PacketSummary, Recorder};
+
+/// The size of an IPv4 header without options (RFC 791 section 3.1), which every packet has.
+const IP_HEADER_BYTES: usize = 20;
+/// The size of a UDP header (RFC 768).
+const UDP_HEADER_BYTES: usize = 8;
+/// The size of a TCP header without options (RFC 9293 section 3.1).
+const TCP_HEADER_BYTES: usize = 20;
+/// The longest step, where links would allow a longer one: the script acts between steps.
+const STEP_MAX: Duration = Duration::from_millis(10);
+/// Tokio's timers tick in milliseconds, so no step can be shorter.
+const STEP_MIN: Duration = Duration::from_millis(1);
+
+/// A world that runs: the hosts of a topology and the applications on them.
+pub struct World {
+    capture: Capture,
+    recorder: Recorder,
+    fabric: Fabric<Cargo>,
+    hosts: Vec<Host>,
+    names: Arc<Names>,
+    ports: OpenPorts,
+    /// Dropped before `egress`: closing sockets needs the kernels.
+    domains: BTreeMap<DomainName, Domain>,
+    recovery: Recovery<KernelPacket>,
+    arrivals: BTreeMap<(Duration, u64), Arrival>,
+    retransmissions: BTreeMap<(Duration, u64), (HostId, Cargo)>,
+    sequence_number: u64,
+    running: Running,
+    now: Duration,
+    step: Duration,
+    egress: Egress,
+}
+
+/// Domains run in the order of their names' numbers, then of their names.
+type DomainName = (u8, HostName);
+
+/// Which host's code is running, for log lines.
+#[derive(Clone, Debug)]
+pub struct Running(Arc<Mutex<HostName>>);
+
+/// What a packet of the fabric carries.
+#[derive(Debug, Clone)]
+struct Cargo {
+    packet: KernelPacket,
+    tag: Option<Tag>,
+}
+
+#[derive(Debug)]
+struct Arrival {
+    host: HostId,
+    packet: Packet<Cargo>,
+}
+
+#[derive(Debug)]
+struct Host {
+    name: HostName,
+    kernel: turmoil_net::HostId,
+    address: IpAddr,
+    domain: DomainName,
+}
+
+impl World {
+    /// Puts a topology in motion. `names` are the names that its hosts can look up.
+    ///
+    /// Every host of a network has an application domain of its own; the servers share one.
+    #[must_use]
+    pub fn new(capture: Capture, recorder: Recorder, topology: Topology, names: Names) -> Self {
+        let config = KernelConfig::default()
+            // The world recovers losses itself, see `tcp`.
+            .retx_threshold(u32::MAX);
+        let mut kernel = turmoil_net::Net::with_config(config);
+        let hosts = topology
+            .hosts()
+            .map(|id| {
+                let name: HostName = topology.host_name(id).into();
+                let address = topology.address(id);
+                Host {
+                    kernel: kernel.add_host(address),
+                    address,
+                    domain: match topology.network_of(id) {
+                        None => servers_domain(),
+                        Some(_) => (1, name.clone()),
+                    },
+                    name,
+                }
+            })
+            .collect();
+        let seed = capture.seed();
+        let fabric = Fabric::new(topology, |label| seed.stream(label));
+        let last_hop = fabric.minimal_last_hop_delay().min(STEP_MAX);
+        let step = Duration::from_millis(u64::try_from(last_hop.as_millis()).unwrap_or(1));
+        Self {
+            capture,
+            recorder,
+            fabric,
+            hosts,
+            names: Arc::new(names),
+            ports: OpenPorts::default(),
+            domains: BTreeMap::new(),
+            recovery: Recovery::default(),
+            arrivals: BTreeMap::new(),
+            retransmissions: BTreeMap::new(),
+            sequence_number: 0,
+            running: Running(Arc::new(Mutex::new("world".into()))),
+            now: Duration::ZERO,
+            step: step.max(STEP_MIN),
+            egress: Egress::new(Arc::new(kernel.enter())),
+        }
+    }
+
+    /// The virtual time at which the next step begins.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// Which host's code is running.
+    #[must_use]
+    pub fn running(&self) -> Running {
+        self.running.clone()
+    }
+
+    /// The recorder of the run.
+    #[must_use]
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// The network as `host` sees it.
+    #[must_use]
+    pub fn net(&self, host: HostId) -> Arc<HostNet> {
+        let entry = &self.hosts[host.index()];
+        let topology = self.fabric.topology();
+        let links = topology.link_of(host);
+        Arc::new(HostNet::new(
+            entry.kernel,
+            entry.address,
+            Arc::clone(&self.names),
+            links.up.delay + links.down.delay,
+            self.ports.clone(),
+        ))
+    }
+
+    /// The domain of `host`, made now if there is none.
+    pub fn domain(&mut self, host: HostId) -> &Domain {
+        let key = self.hosts[host.index()].domain.clone();
+        let (capture, now) = (&self.capture, self.now);
+        let (egress, recorder) = (&self.egress, &self.recorder);
+        let name = key.1.clone();
+        self.domains
+            .entry(key)
+            .or_insert_with(|| Domain::new(name, capture, now, egress, recorder))
+    }
+
+    /// Ends the application of `host` without a word: its tasks are dropped where they stand and
+    /// its sockets are closed, as an operating system does for a killed process.
+    pub fn kill(&mut self, host: HostId) {
+        let key = self.hosts[host.index()].domain.clone();
+        if let Some(domain) = self.domains.remove(&key) {
+            self.running.set(&key.1);
+            domain.end();
+            self.egress.collect(self.now);
+        }
+    }
+
+    /// Whether `host` has any UDP socket open.
+    #[must_use]
+    pub fn has_open_sockets(&self, host: HostId) -> bool {
+        self.ports.any_of(self.hosts[host.index()].address)
+    }
+
+    /// Runs the world for one step.
+    ///
+    /// # Panics
+    ///
+    /// When a task of an application panics.
+    pub fn step(&mut self) {
+        self.move_packets();
+        let until = self.now + self.step;
+        let mut arrivals = self.arrivals_until(until);
+        let keys: Vec<DomainName> = self.domains.keys().cloned().collect();
+        for key in keys {
+            let deliveries = arrivals.remove(&key).unwrap_or_default();
+            self.run_domain(&key, until, deliveries);
+        }
+        // A host whose application is dead still has a kernel that answers.
+        for (_, deliveries) in arrivals {
+            for (at, arrival) in deliveries {
+                self.arrive(at, arrival);
+                self.egress.collect(at);
+            }
+        }
+        self.now = until;
+        self.send_all();
+    }
+
+    fn run_domain(
+        &mut self,
+        key: &DomainName,
+        until: Duration,
+        deliveries: Vec<(Duration, Arrival)>,
+    ) {
+        let Some(domain) = self.domains.remove(key) else {
+            return;
+        };
+        self.running.set(&key.1);
+        let egress = self.egress.clone();
+        domain.run_until(until, deliveries, &egress, |at, arrival| {
+            self.arrive(at, arrival);
+        });
+        self.record_entropy(until, &key.1);
+        self.domains.insert(key.clone(), domain);
+    }
+
+    /// Lets the fabric move everything up to now, and books what comes of it.
+    fn move_packets(&mut self) {
+        for output in self.fabric.advance(self.now) {
+            match output {
+                FabricOutput::Deliver { at, host, packet } => {
+                    let key = (at, self.next_sequence_number());
+                    self.arrivals.insert(key, Arrival { host, packet });
+                }
+                FabricOutput::Dropped {
+                    at,
+                    place,
+                    cause,
+                    packet,
+                } => self.dropped(at, &place, &cause.to_string(), &packet),
+            }
+        }
+    }
+
+    /// What arrives up to `until`, by domain and in order of time.
+    fn arrivals_until(
+        &mut self,
+        until: Duration,
+    ) -> BTreeMap<DomainName, Vec<(Duration, Arrival)>> {
+        let mut by_domain: BTreeMap<DomainName, Vec<(Duration, Arrival)>> = BTreeMap::new();
+        while let Some(entry) = self.arrivals.first_entry() {
+            let at = entry.key().0;
+            if at > until {
+                break;
+            }
+            let arrival = entry.remove();
+            let domain = self.hosts[arrival.host.index()].domain.clone();
+            by_domain.entry(domain).or_default().push((at, arrival));
+        }
+        by_domain
+    }
+
+    /// A packet reaches its host.
+    fn arrive(&mut self, at: Duration, arrival: Arrival) {
+        let Arrival { host, packet } = arrival;
+        let name = self.hosts[host.index()].name.clone();
+        let summary = summary(&packet);
+        if packet.flow.protocol == Protocol::Udp && !self.ports.contains(packet.flow.destination) {
+            let cause = "no socket is bound to the port".into();
+            self.recorder.record(
+                at,
+                &name,
+                EventKind::PacketDropped {
+                    packet: summary,
+                    cause,
+                },
+            );
+            return;
+        }
+        self.recorder
+            .record(at, &name, EventKind::PacketDelivered(summary));
+        let received = rewritten(&packet);
+        match packet.body.tag {
+            None => self.egress.hand_over(received),
+            Some(tag) => {
+                for segment in self.recovery.arrived(at, tag, received) {
+                    self.egress.hand_over(segment);
+                }
+            }
+        }
+    }
+
+    fn dropped(&mut self, at: Duration, place: &str, cause: &str, packet: &Packet<Cargo>) {
+        self.recorder.record(
+            at,
+            &place.into(),
+            EventKind::PacketDropped {
+                packet: summary(packet),
+                cause: cause.into(),
+            },
+        );
+        let cargo = &packet.body;
+        let Some((again, tag)) = cargo.tag.and_then(|tag| self.recovery.lost(tag)) else {
+            return;
+        };
+        let Some(sender) = self.fabric.topology().host_at(cargo.packet.src) else {
+            return;
+        };
+        let key = (again.max(self.now), self.next_sequence_number());
+        let packet = cargo.packet.clone();
+        self.retransmissions.insert(
+            key,
+            (
+                sender,
+                Cargo {
+                    packet,
+                    tag: Some(tag),
+                },
+            ),
+        );
+    }
+
+    /// Hands to the fabric what the hosts sent in the step that ends now, and what they send again.
+    fn send_all(&mut self) {
+        let mut sent: Vec<(Duration, HostId, Cargo)> = Vec::new();
+        while let Some(entry) = self.retransmissions.first_entry() {
+            let at = entry.key().0;
+            if at > self.now {
+                break;
+            }
+            let (host, cargo) = entry.remove();
+            let packet = in_fabric(cargo.clone());
+            let attempt = cargo.tag.map_or(0, |tag| tag.attempt());
+            self.recorder.record(
+                at,
+                &self.hosts[host.index()].name,
+                EventKind::Retransmission {
+                    packet: summary(&packet),
+                    attempt,
+                },
+            );
+            sent.push((at, host, cargo));
+        }
+        for (at, packet) in self.egress.take() {
+            let Some(host) = self.fabric.topology().host_at(packet.src) else {
+                continue;
+            };
+            let mut packet = in_fabric(Cargo { packet, tag: None });
+            packet.body.tag = packet.tcp.map(|signal| {
+                let direction = (packet.flow.source, packet.flow.destination);
+                self.recovery.sent(at, direction, signal)
+            });
+            let name = &self.hosts[host.index()].name;
+            self.recorder
+                .record(at, name, EventKind::PacketSent(summary(&packet)));
+            sent.push((at, host, packet.body));
+        }
+        // Stable: what is sent at the same time goes in the order in which it was sent.
+        sent.sort_by_key(|(at, ..)| *at);
+        for (at, host, cargo) in sent {
+            self.fabric.inject(at, host, in_fabric(cargo));
+        }
+    }
+
+    fn record_entropy(&self, at: Duration, host: &HostName) {
+        let draws = take_entropy_draws();
+        if draws.is_empty() {
+            return;
+        }
+        let kind = EventKind::Entropy {
+            draws: draws.len() as u64,
+            bytes: draws.iter().map(|draw| draw.bytes as u64).sum(),
+            hash: draws
+                .iter()
+                .fold(0, |hash: u64, draw| hash.rotate_left(7) ^ draw.head),
+        };
+        self.recorder.record(at, host, kind);
+    }
+
+    fn next_sequence_number(&mut self) -> u64 {
+        self.sequence_number += 1;
+        self.sequence_number
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Applications close their sockets while the kernels are still there.
+        for domain in std::mem::take(&mut self.domains).into_values() {
+            domain.end();
+        }
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("World")
+            .field("now", &self.now)
+            .field("hosts", &self.hosts.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// The name of the host.
+    #[must_use]
+    pub fn host(&self) -> HostName {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, host: &HostName) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = host.clone();
+    }
+}
+
+/// The servers run before any peer, so that they listen when the first peer looks for them.
+fn servers_domain() -> DomainName {
+    (0, "servers".into())
+}
+
+/// A kernel's packet as the fabric carries it.
+fn in_fabric(cargo: Cargo) -> Packet<Cargo> {
+    let packet = &cargo.packet;
+    let (flow, tcp, size_bytes) = match &packet.payload {
+        Transport::Udp(datagram) => (
+            Flow::udp(
+                SocketAddr::new(packet.src, datagram.src_port),
+                SocketAddr::new(packet.dst, datagram.dst_port),
+            ),
+            None,
+            UDP_HEADER_BYTES + datagram.payload.len(),
+        ),
+        Transport::Tcp(segment) => (
+            Flow::tcp(
+                SocketAddr::new(packet.src, segment.src_port),
+                SocketAddr::new(packet.dst, segment.dst_port),
+            ),
+            Some(TcpSignal {
+                syn: segment.flags.syn,
+                ack: segment.flags.ack,
+                fin: segment.flags.fin,
+                rst: segment.flags.rst,
+            }),
+            TCP_HEADER_BYTES + segment.payload.len(),
+        ),
+    };
+    Packet {
+        flow,
+        tcp,
+        size_bytes: IP_HEADER_BYTES + size_bytes,
+        body: cargo,
+    }
+}
+
+/// The packet as its receiver sees it: with the addresses that the NATs on the way left in it.
+fn rewritten(packet: &Packet<Cargo>) -> KernelPacket {
+    let mut received = packet.body.packet.clone();
+    let Flow {
+        source,
+        destination,
+        ..
+    } = packet.flow;
+    received.src = source.ip();
+    received.dst = destination.ip();
+    match &mut received.payload {
+        Transport::Udp(datagram) => {
+            datagram.src_port = source.port();
+            datagram.dst_port = destination.port();
+        }
+        Transport::Tcp(segment) => {
+            segment.src_port = source.port();
+            segment.dst_port = destination.port();
+        }
+    }
+    received
+}
+
+fn summary(packet: &Packet<Cargo>) -> PacketSummary {
+    let (payload, tcp) = match &packet.body.packet.payload {
+        Transport::Udp(datagram) => (datagram.payload.clone(), TcpSummary::default()),
+        Transport::Tcp(segment) => {
+            let flags = [
+                segment.flags.syn,
+                segment.flags.ack,
+                segment.flags.fin,
+                segment.flags.rst,
+            ];
+            let flags = flags
+                .iter()
+                .enumerate()
+                .fold(0, |bits, (bit, set)| bits | u8::from(*set) << bit);
+            let tcp = TcpSummary {
+                flags,
+                sequence: segment.seq,
+                acknowledgment: segment.ack,
+            };
+            (segment.payload.clone(), tcp)
+        }
+    };
+    PacketSummary {
+        protocol: packet.flow.protocol,
+        source: packet.flow.source,
+        destination: packet.flow.destination,
+        tcp,
+        payload,
+    }
+}

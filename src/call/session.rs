@@ -1,1 +1,508 @@
-//! Written soon.
+//! Carries out the call table: the one task of a client.
+//!
+//! The task waits for commands, signaling, the media peer and the audio clock, feeds
+//! [`transition`] and performs the actions it returns. It makes no decision that the table, the
+//! [`CandidateBuffer`] or the session description does not make.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tracing::{debug, info, warn};
+
+use super::state::{Action, CallState, Input, transition};
+use crate::audio::sink::{AudioSink, SinkEvent};
+use crate::audio::source::AudioSource;
+use crate::audio::track::OpusTrack;
+use crate::candidates::{CandidateBuffer, Pushed};
+use crate::client::{ClientError, ClientEvent, Command, EndReason};
+use crate::config::ClientConfig;
+use crate::net::Net;
+use crate::peer::connection::{IceRole, PeerConnection, PeerEvent};
+use crate::peer::sdp::{SessionDescription, Setup};
+use crate::signaling::client::{Identity, SignalingClient, SignalingEvent};
+use crate::signaling::message::{CallId, CallMessage, Envelope, HangUpReason, PeerName};
+
+/// How much audio one packet carries: the framing of RFC 7587 that every browser uses by default.
+const PACKET_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The state of a client's task.
+pub(crate) struct Session {
+    net: Arc<dyn Net>,
+    config: ClientConfig,
+    name: PeerName,
+    voice: OpusTrack,
+    signaling: SignalingClient,
+    signaling_events: mpsc::Receiver<SignalingEvent>,
+    events: mpsc::UnboundedSender<ClientEvent>,
+    candidates: CandidateBuffer,
+    random: ChaCha12Rng,
+    started: Instant,
+    call: Option<ActiveCall>,
+}
+
+/// The one call that a client is in.
+struct ActiveCall {
+    id: CallId,
+    peer: PeerName,
+    state: CallState,
+    connection: PeerConnection,
+    peer_events: mpsc::UnboundedReceiver<PeerEvent>,
+    /// The other side's description, until it is applied.
+    remote: Option<SessionDescription>,
+    /// Runs from the moment that SRTP keys are there.
+    audio_clock: Option<Interval>,
+    source: AudioSource,
+    sink: AudioSink,
+    end: EndReason,
+}
+
+/// Whatever the task woke up for.
+enum Wake {
+    Command(Option<Command>),
+    Signaling(Option<SignalingEvent>),
+    Peer(Option<PeerEvent>),
+    AudioClock,
+}
+
+impl Session {
+    pub(crate) fn new(
+        net: Arc<dyn Net>,
+        config: ClientConfig,
+        identity: Identity,
+        voice: OpusTrack,
+        events: mpsc::UnboundedSender<ClientEvent>,
+    ) -> Self {
+        let name = identity.name.clone();
+        let (signaling, signaling_events) =
+            SignalingClient::start(Arc::clone(&net), config.signaling.clone(), identity);
+        Self {
+            net,
+            config,
+            name,
+            voice,
+            signaling,
+            signaling_events,
+            events,
+            candidates: CandidateBuffer::default(),
+            random: ChaCha12Rng::from_rng(&mut rand::rng()),
+            started: Instant::now(),
+            call: None,
+        }
+    }
+
+    /// Runs until the client is dropped.
+    pub(crate) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            match self.wake(&mut commands).await {
+                Wake::Command(Some(command)) => self.command(command).await,
+                Wake::Command(None) | Wake::Signaling(None) => return,
+                Wake::Signaling(Some(event)) => self.signaling(event).await,
+                Wake::Peer(Some(event)) => self.peer(event).await,
+                Wake::Peer(None) => self.input(Input::MediaFailed).await,
+                Wake::AudioClock => self.send_audio().await,
+            }
+        }
+    }
+
+    async fn wake(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> Wake {
+        let Some(call) = self.call.as_mut() else {
+            return tokio::select! {
+                biased;
+                command = commands.recv() => Wake::Command(command),
+                event = self.signaling_events.recv() => Wake::Signaling(event),
+            };
+        };
+        let audio_clock = async {
+            match call.audio_clock.as_mut() {
+                Some(clock) => {
+                    clock.tick().await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            command = commands.recv() => Wake::Command(command),
+            event = self.signaling_events.recv() => Wake::Signaling(event),
+            event = call.peer_events.recv() => Wake::Peer(event),
+            () = audio_clock => Wake::AudioClock,
+        }
+    }
+
+    async fn command(&mut self, command: Command) {
+        // A caller that no longer waits for the reply has lost interest in it.
+        match command {
+            Command::Call { callee, reply } => {
+                let _ = reply.send(self.place_call(callee).await);
+            }
+            Command::Answer { call, reply } => {
+                let _ = reply.send(self.act_on(&call, Input::LocalAnswer).await);
+            }
+            Command::HangUp { call, reply } => {
+                let _ = reply.send(self.act_on(&call, Input::LocalHangUp).await);
+            }
+        }
+    }
+
+    async fn place_call(&mut self, callee: PeerName) -> Result<CallId, ClientError> {
+        if let Some(current) = &self.call {
+            return Err(ClientError::Busy {
+                callee,
+                current: current.id.clone(),
+            });
+        }
+        let id = CallId(format!("{:032x}", self.random.random::<u128>()));
+        let call = self
+            .make_call(id.clone(), callee, CallState::Calling, IceRole::Controlling)
+            .await?;
+        let sdp = call.connection.local_description(Setup::ActPass).to_sdp();
+        call.connection.start_gathering();
+        self.call = Some(call);
+        self.send(CallMessage::Offer { sdp });
+        Ok(id)
+    }
+
+    async fn act_on(&mut self, call: &CallId, input: Input) -> Result<(), ClientError> {
+        if self.call.as_ref().is_none_or(|current| current.id != *call) {
+            return Err(ClientError::UnknownCall { call: call.clone() });
+        }
+        self.input(input).await;
+        Ok(())
+    }
+
+    async fn make_call(
+        &mut self,
+        id: CallId,
+        peer: PeerName,
+        state: CallState,
+        role: IceRole,
+    ) -> Result<ActiveCall, ClientError> {
+        let (connection, peer_events) = PeerConnection::new(
+            Arc::clone(&self.net),
+            self.config.ice.clone(),
+            self.config.media.clone(),
+            role,
+        )
+        .await
+        .map_err(|error| ClientError::Media(error.to_string()))?;
+        Ok(ActiveCall {
+            id,
+            peer,
+            state,
+            connection,
+            peer_events,
+            remote: None,
+            audio_clock: None,
+            source: AudioSource::new(self.voice.clone(), &mut self.random),
+            sink: AudioSink::any(),
+            end: EndReason::HungUp,
+        })
+    }
+
+    async fn signaling(&mut self, event: SignalingEvent) {
+        match event {
+            SignalingEvent::Connected => self.report(ClientEvent::SignalingConnected),
+            SignalingEvent::Disconnected { reason } => self.report(ClientEvent::SignalingLost {
+                reason: reason.to_string(),
+            }),
+            SignalingEvent::Reconnecting { .. } => {}
+            SignalingEvent::Rejected { message } => {
+                self.report(ClientEvent::SignalingRejected { message });
+            }
+            SignalingEvent::Message(envelope) => self.message(envelope).await,
+        }
+    }
+
+    async fn message(&mut self, envelope: Envelope) {
+        let Envelope {
+            from, call, body, ..
+        } = envelope;
+        if let CallMessage::Offer { sdp } = &body {
+            self.offer(from, call, sdp).await;
+            return;
+        }
+        let current = self.call.as_ref().is_some_and(|ours| ours.id == call);
+        match body {
+            // Candidates pass on arrival, even before their offer: the buffer keeps them.
+            CallMessage::Candidate(candidate) => match self.candidates.push(&call, candidate) {
+                Pushed::Ready(candidate) if current => self.add_remote_candidate(candidate).await,
+                outcome => debug!(%call, ?outcome, "candidate held"),
+            },
+            CallMessage::EndOfCandidates { ufrag } => self.candidates.end(&call, &ufrag),
+            _ if !current => debug!(%call, %from, "message of a call that is not ours"),
+            CallMessage::Ringing => self.input(Input::RemoteRinging).await,
+            CallMessage::Answer { sdp } => self.answer(&sdp).await,
+            CallMessage::HangUp { reason } => {
+                self.set_end(EndReason::Remote(reason));
+                self.input(Input::RemoteHangUp).await;
+            }
+            CallMessage::Offer { .. } => unreachable!("offers are handled above"),
+        }
+    }
+
+    async fn offer(&mut self, from: PeerName, call: CallId, sdp: &str) {
+        if let Some(current) = &self.call {
+            if current.id != call {
+                self.send_to(
+                    from,
+                    call,
+                    CallMessage::HangUp {
+                        reason: HangUpReason::Busy,
+                    },
+                );
+            }
+            return;
+        }
+        let remote = match SessionDescription::parse(sdp) {
+            Ok(remote) => remote,
+            Err(error) => {
+                warn!(%call, %from, %error, "refusing a call whose offer makes no sense");
+                self.send_to(
+                    from,
+                    call,
+                    CallMessage::HangUp {
+                        reason: HangUpReason::Rejected,
+                    },
+                );
+                return;
+            }
+        };
+        let made = self
+            .make_call(
+                call.clone(),
+                from.clone(),
+                CallState::Incoming,
+                IceRole::Controlled,
+            )
+            .await;
+        let mut active = match made {
+            Ok(active) => active,
+            Err(error) => {
+                warn!(%call, %error, "refusing a call for which no media can be set up");
+                self.send_to(
+                    from,
+                    call,
+                    CallMessage::HangUp {
+                        reason: HangUpReason::Unreachable,
+                    },
+                );
+                return;
+            }
+        };
+        active.remote = Some(remote);
+        if self.config.ice.candidate_pool_size > 0 {
+            active.connection.start_gathering();
+        }
+        self.call = Some(active);
+        self.send(CallMessage::Ringing);
+        self.report(ClientEvent::Incoming { call, from });
+    }
+
+    async fn answer(&mut self, sdp: &str) {
+        match SessionDescription::parse(sdp) {
+            Ok(remote) => {
+                if let Some(call) = self.call.as_mut() {
+                    call.remote.get_or_insert(remote);
+                }
+                self.input(Input::RemoteAnswer).await;
+            }
+            Err(error) => {
+                warn!(%error, "the answer makes no sense");
+                self.set_end(EndReason::Unreachable {
+                    cause: format!("the answer makes no sense: {error}"),
+                });
+                self.input(Input::LocalHangUp).await;
+            }
+        }
+    }
+
+    async fn peer(&mut self, event: PeerEvent) {
+        let Some(call) = self.call.as_mut() else {
+            return;
+        };
+        match event {
+            PeerEvent::LocalCandidate(candidate) => self.send(CallMessage::Candidate(candidate)),
+            PeerEvent::LocalCandidatesComplete => {
+                let ufrag = call.connection.local_ufrag().to_owned();
+                self.send(CallMessage::EndOfCandidates { ufrag });
+            }
+            PeerEvent::IceStateChanged(state) => debug!(call = %call.id, ?state, "ICE state"),
+            PeerEvent::Selected { local, remote, .. } => {
+                let call = call.id.clone();
+                self.report(ClientEvent::PathSelected {
+                    call,
+                    local,
+                    remote,
+                });
+            }
+            PeerEvent::DtlsConnected => {
+                let mut clock = tokio::time::interval(PACKET_INTERVAL);
+                // A phone that slept sends live audio, not the backlog.
+                clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
+                call.audio_clock = Some(clock);
+            }
+            PeerEvent::Audio {
+                sequence_number,
+                payload,
+                ..
+            } => {
+                let now = self.started.elapsed();
+                let connected = call.sink.received(now, sequence_number, &payload);
+                let id = call.id.clone();
+                self.report(ClientEvent::Audio {
+                    call: id,
+                    sequence_number,
+                    payload,
+                });
+                if connected == Some(SinkEvent::AudioConnected) {
+                    self.input(Input::AudioConnected).await;
+                }
+            }
+            PeerEvent::Failed(failure) => {
+                self.set_end(EndReason::Unreachable {
+                    cause: failure.to_string(),
+                });
+                self.input(Input::MediaFailed).await;
+            }
+        }
+    }
+
+    /// Feeds the table and does what it says.
+    async fn input(&mut self, input: Input) {
+        let Some(call) = self.call.as_mut() else {
+            return;
+        };
+        let before = call.state;
+        let step = transition(before, input);
+        call.state = step.next;
+        debug!(call = %call.id, from = %before, to = %step.next, ?input, "call");
+        for action in step.actions {
+            self.perform(*action).await;
+        }
+        if self
+            .call
+            .as_ref()
+            .is_some_and(|call| call.state == CallState::Ended)
+        {
+            self.call = None;
+        }
+    }
+
+    async fn perform(&mut self, action: Action) {
+        let Some(call) = self.call.as_mut() else {
+            return;
+        };
+        let id = call.id.clone();
+        match action {
+            Action::ReportRinging => self.report(ClientEvent::RemoteRinging { call: id }),
+            Action::SendAnswer => {
+                let sdp = call.connection.local_description(Setup::Active).to_sdp();
+                // Gathering began while ringing unless the candidate pool is switched off.
+                call.connection.start_gathering();
+                self.send(CallMessage::Answer { sdp });
+                self.apply_remote_description().await;
+            }
+            Action::ApplyAnswer => self.apply_remote_description().await,
+            Action::StartMedia => {
+                call.connection.start();
+                self.report(ClientEvent::Answered { call: id });
+            }
+            Action::ReportAudio => {
+                info!(call = %id, "✅ AUDIO CONNECTION ESTABLISHED");
+                self.report(ClientEvent::AudioConnected { call: id });
+            }
+            Action::SendHangUp => {
+                let reason = match call.end {
+                    EndReason::Unreachable { .. } => HangUpReason::Unreachable,
+                    EndReason::HungUp | EndReason::Remote(_) => HangUpReason::Normal,
+                };
+                self.send(CallMessage::HangUp { reason });
+            }
+            Action::CloseMedia => {
+                call.connection.close().await;
+                self.candidates.forget(&id);
+            }
+            Action::ReportEnded => {
+                let reason = call.end.clone();
+                self.report(ClientEvent::Ended { call: id, reason });
+            }
+        }
+    }
+
+    /// Hands the other side's description to the media peer, and then every candidate that came
+    /// before it.
+    async fn apply_remote_description(&mut self) {
+        let Some(call) = self.call.as_mut() else {
+            return;
+        };
+        let Some(remote) = call.remote.take() else {
+            return;
+        };
+        let ufrag = remote.ufrag.clone();
+        call.connection.set_remote(remote).await;
+        let id = call.id.clone();
+        let waiting = self.candidates.ready(&id, &ufrag);
+        if !waiting.is_empty() {
+            info!(call = %id, "🧊 Processing {} pending ICE candidates", waiting.len());
+        }
+        for candidate in waiting {
+            self.add_remote_candidate(candidate).await;
+        }
+    }
+
+    async fn add_remote_candidate(
+        &mut self,
+        candidate: crate::signaling::message::TrickledCandidate,
+    ) {
+        if let Some(call) = self.call.as_mut()
+            && let Err(error) = call.connection.add_remote_candidate(candidate).await
+        {
+            // One bad candidate must not cost the call: the others may work.
+            warn!(call = %call.id, %error, "remote candidate refused");
+        }
+    }
+
+    async fn send_audio(&mut self) {
+        if let Some(call) = self.call.as_mut() {
+            let packet = call.source.next_packet();
+            if let Err(error) = call.connection.send_audio(packet).await {
+                debug!(call = %call.id, %error, "audio packet not sent");
+            }
+        }
+    }
+
+    fn set_end(&mut self, reason: EndReason) {
+        if let Some(call) = self.call.as_mut() {
+            call.end = reason;
+        }
+    }
+
+    /// Sends to the other side of the current call.
+    fn send(&mut self, body: CallMessage) {
+        if let Some(call) = &self.call {
+            let (to, id) = (call.peer.clone(), call.id.clone());
+            self.send_to(to, id, body);
+        }
+    }
+
+    fn send_to(&mut self, to: PeerName, call: CallId, body: CallMessage) {
+        let envelope = Envelope {
+            from: self.name.clone(),
+            to,
+            call,
+            body,
+        };
+        if let Err(error) = self.signaling.enqueue(envelope) {
+            warn!(%error, "message not sent");
+        }
+    }
+
+    fn report(&self, event: ClientEvent) {
+        // An application that stopped listening still wants its call to go on.
+        let _ = self.events.send(event);
+    }
+}

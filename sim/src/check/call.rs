@@ -1,0 +1,115 @@
+//! The last call of a run, put together from what its two peers saw.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ringtrue::client::EndReason;
+use ringtrue::peer::generation::CandidateType as ClientCandidateType;
+
+use super::facts::Fact;
+use crate::report::Outcome;
+use crate::scenario::model::{CandidateType, Scenario};
+use crate::trace::AppEvent;
+
+/// The last call of a run. A run that kills a peer in mid-call and calls again is judged by the
+/// call that came after.
+#[derive(Debug, Default, Clone)]
+pub struct LastCall {
+    /// Caller and callee; empty where nobody called.
+    pub peers: Vec<String>,
+    /// When the callee answered.
+    pub answered: Option<Duration>,
+    /// When each peer heard the other side's tone steadily.
+    pub audio_at: BTreeMap<String, Duration>,
+    /// The kind of each peer's local candidate in the selected pair.
+    pub selected: BTreeMap<String, CandidateType>,
+    /// When each peer heard the packets that it heard.
+    pub heard: BTreeMap<String, Vec<Duration>>,
+    /// Why it ended, by peer.
+    pub ended: BTreeMap<String, EndReason>,
+    /// When it ended first, at either peer.
+    pub over: Option<Duration>,
+}
+
+impl LastCall {
+    /// Puts together the last call of `facts`.
+    #[must_use]
+    pub fn of(scenario: &Scenario, facts: &[Fact]) -> Self {
+        let begin = facts
+            .iter()
+            .rposition(|fact| matches!(fact.event, AppEvent::Calling { .. }))
+            .unwrap_or(facts.len());
+        let mut call = Self::default();
+        for fact in &facts[begin..] {
+            let peer = fact.peer.to_string();
+            if let AppEvent::Calling { callee } = &fact.event {
+                call.peers = vec![peer.clone(), callee.clone()];
+            }
+            if call.peers.contains(&peer) && scenario.peers.contains_key(&peer) {
+                call.note(fact, peer);
+            }
+        }
+        call
+    }
+
+    /// What came of the call.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let hears = |peer: &String| self.audio_at.contains_key(peer);
+        if !self.peers.is_empty() && self.peers.iter().all(hears) {
+            Outcome::AudioConnected
+        } else if self.cause().is_some() {
+            Outcome::Unreachable
+        } else {
+            Outcome::Failed
+        }
+    }
+
+    /// The cause that a client named for finding no way.
+    #[must_use]
+    pub fn cause(&self) -> Option<String> {
+        self.ended.values().find_map(|reason| match reason {
+            EndReason::Unreachable { cause } => Some(cause.clone()),
+            EndReason::HungUp | EndReason::Remote(_) => None,
+        })
+    }
+
+    /// The time from the answer until both sides heard each other.
+    #[must_use]
+    pub fn time_to_audio(&self) -> Option<Duration> {
+        let last = self.audio_at.values().max()?;
+        last.checked_sub(self.answered?)
+    }
+
+    fn note(&mut self, fact: &Fact, peer: String) {
+        match &fact.event {
+            AppEvent::Answered => {
+                self.answered.get_or_insert(fact.at);
+            }
+            AppEvent::PathSelected { local, .. } => {
+                self.selected.insert(peer, candidate_type(*local));
+            }
+            AppEvent::AudioConnected => {
+                self.audio_at.entry(peer).or_insert(fact.at);
+            }
+            AppEvent::Heard => self.heard.entry(peer).or_default().push(fact.at),
+            AppEvent::Ended { reason } => {
+                self.over.get_or_insert(fact.at);
+                self.ended.insert(peer, reason.clone());
+            }
+            AppEvent::Killed => {
+                self.over.get_or_insert(fact.at);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn candidate_type(kind: ClientCandidateType) -> CandidateType {
+    match kind {
+        ClientCandidateType::Host => CandidateType::Host,
+        ClientCandidateType::ServerReflexive => CandidateType::Srflx,
+        ClientCandidateType::PeerReflexive => CandidateType::Prflx,
+        ClientCandidateType::Relayed => CandidateType::Relay,
+    }
+}

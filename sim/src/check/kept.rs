@@ -1,0 +1,101 @@
+//! Whether audio, once connected, was kept.
+
+use std::time::Duration;
+
+/// The length of the windows that audio is measured in.
+pub const WINDOW: Duration = Duration::from_secs(2);
+/// The share of a window's packets that must be heard where no loss is scripted.
+const KEPT_SHARE: f64 = 0.9;
+/// How far below the scripted share one window of 100 packets may fall by chance: five standard
+/// deviations at 10 % loss.
+const CHANCE: f64 = 0.15;
+/// What a peer sends in a second: one Opus packet each 20 ms.
+const PACKETS_PER_SECOND: f64 = 50.0;
+
+/// A window in which too little was heard.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gap {
+    /// When the window began.
+    pub from: Duration,
+    /// The share of packets heard, from 0 to 1.
+    pub heard: f64,
+    /// The share that would have passed.
+    pub needed: f64,
+}
+
+/// The first whole window between `from` and `to` in which too few of the packets heard at the
+/// times `heard` lie; `loss` is the share of packets that the scenario loses on the way.
+#[must_use]
+pub fn first_gap(heard: &[Duration], from: Duration, to: Duration, loss: f64) -> Option<Gap> {
+    let needed = if loss > 0.0 {
+        (1.0 - loss - CHANCE).max(0.0)
+    } else {
+        KEPT_SHARE
+    };
+    let mut start = from;
+    while start + WINDOW <= to {
+        let count = heard
+            .iter()
+            .filter(|at| (start..start + WINDOW).contains(at))
+            .count();
+        let share = count as f64 / (WINDOW.as_secs_f64() * PACKETS_PER_SECOND);
+        if share < needed {
+            return Some(Gap {
+                from: start,
+                heard: share,
+                needed,
+            });
+        }
+        start += WINDOW;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steady(from: u64, to: u64) -> Vec<Duration> {
+        (from..to).step_by(20).map(Duration::from_millis).collect()
+    }
+
+    #[track_caller]
+    fn check(heard: &[Duration], loss: f64, gap_at_ms: Option<u64>) {
+        let gap = first_gap(heard, Duration::from_secs(1), Duration::from_secs(6), loss);
+        assert_eq!(
+            gap.map(|gap| gap.from),
+            gap_at_ms.map(Duration::from_millis)
+        );
+    }
+
+    #[test]
+    fn steady_audio_has_no_gap() {
+        check(&steady(0, 7_000), 0.0, None);
+    }
+
+    #[test]
+    fn silence_of_300_ms_is_a_gap() {
+        let heard: Vec<_> = steady(0, 3_500)
+            .into_iter()
+            .chain(steady(3_800, 7_000))
+            .collect();
+        check(&heard, 0.0, Some(3_000));
+    }
+
+    #[test]
+    fn audio_that_stops_is_a_gap() {
+        check(&steady(0, 2_000), 0.0, Some(1_000));
+    }
+
+    #[test]
+    fn scripted_loss_lowers_what_is_needed() {
+        let heard: Vec<_> = steady(0, 7_000)
+            .into_iter()
+            .enumerate()
+            .filter(|(index, _)| index % 5 != 0)
+            .map(|(_, at)| at)
+            .collect();
+        check(&heard, 0.0, Some(1_000));
+        check(&heard, 0.15, None);
+    }
+}

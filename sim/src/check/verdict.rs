@@ -1,0 +1,114 @@
+//! Whether what came of a run is what the scenario expects.
+
+use std::time::Duration;
+
+use super::call::LastCall;
+use super::expectation::{Observed, unmet};
+use super::facts::Facts;
+use super::kept::first_gap;
+use crate::report::{Failure, FailureCause, Outcome};
+use crate::scenario::model::Scenario;
+use crate::trace::AppEvent;
+
+/// How long after the answer a run may take to say that there is no way.
+const UNREACHABLE_WITHIN: Duration = Duration::from_secs(45);
+
+/// Everything in which a run is not as it should be; empty where all is well.
+#[must_use]
+pub fn failures(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Failure> {
+    let observed = Observed {
+        outcome: call.outcome(),
+        cause: call.cause(),
+        time_to_audio: call.time_to_audio(),
+        selected: call.selected.clone(),
+    };
+    let mut failures = unmet(&scenario.expect, &observed);
+    failures.extend(one_way_audio(call));
+    failures.extend(audio_not_kept(scenario, call));
+    failures.extend(late_verdict(call));
+    failures.extend(refused_steps(facts));
+    failures.extend(error_lines(facts));
+    failures
+}
+
+/// One side that hears and is not heard is worse than silence: both people think that the call is
+/// up.
+fn one_way_audio(call: &LastCall) -> Option<Failure> {
+    let (hears, deaf): (Vec<_>, Vec<_>) = call
+        .peers
+        .iter()
+        .partition(|peer| call.audio_at.contains_key(*peer));
+    let ([hears], [deaf]) = (hears.as_slice(), deaf.as_slice()) else {
+        return None;
+    };
+    let message = format!("{hears} hears {deaf}, who hears nothing");
+    Some(Failure::new(FailureCause::OneWayAudio, message))
+}
+
+fn audio_not_kept(scenario: &Scenario, call: &LastCall) -> Vec<Failure> {
+    let (Some(from), Some(to), Outcome::AudioConnected) =
+        (call.audio_at.values().max(), call.over, call.outcome())
+    else {
+        return Vec::new();
+    };
+    let loss = path_loss(scenario, call);
+    let gaps = call
+        .heard
+        .iter()
+        .filter_map(|(peer, heard)| Some((peer, first_gap(heard, *from, to, loss)?)));
+    gaps.map(|(peer, gap)| {
+        let message = format!(
+            "in the 2 s from {:.3} s {peer} heard {:.0} % of the audio, not {:.0} %",
+            gap.from.as_secs_f64(),
+            gap.heard * 100.0,
+            gap.needed * 100.0
+        );
+        Failure::new(FailureCause::AudioNotKept, message)
+    })
+    .collect()
+}
+
+/// The share of packets lost between the two peers. A relayed packet passes no other lossy link
+/// than these, since servers' links lose nothing.
+fn path_loss(scenario: &Scenario, call: &LastCall) -> f64 {
+    let peers = call
+        .peers
+        .iter()
+        .filter_map(|peer| scenario.peers.get(peer));
+    let passed: f64 = peers
+        .filter_map(|peer| scenario.networks.get(&peer.network))
+        .map(|network| {
+            (1.0 - network.lan.loss.as_fraction()) * (1.0 - network.uplink.loss.as_fraction())
+        })
+        .product();
+    1.0 - passed
+}
+
+fn late_verdict(call: &LastCall) -> Option<Failure> {
+    if call.outcome() != Outcome::Unreachable {
+        return None;
+    }
+    let took = call.over?.saturating_sub(call.answered?);
+    (took > UNREACHABLE_WITHIN).then(|| {
+        let message =
+            format!("the run said that there is no way {took:?} after the answer, not within 45 s");
+        Failure::new(FailureCause::TooLate, message)
+    })
+}
+
+fn refused_steps(facts: &Facts) -> impl Iterator<Item = Failure> {
+    facts.app.iter().filter_map(|fact| match &fact.event {
+        AppEvent::Refused { what } => Some(Failure::new(
+            FailureCause::ScriptNotFinished,
+            format!("{} at {:?}: {what}", fact.peer, fact.at),
+        )),
+        _ => None,
+    })
+}
+
+fn error_lines(facts: &Facts) -> impl Iterator<Item = Failure> {
+    facts.errors.iter().map(|line| {
+        let message = format!("{} logged at {:?}: {}", line.host, line.at, line.text);
+        Failure::new(FailureCause::ErrorLogged, message)
+    })
+}

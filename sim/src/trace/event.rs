@@ -1,0 +1,263 @@
+//! The kinds of event that a run is made of.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringtrue::client::EndReason;
+use ringtrue::peer::generation::CandidateType;
+
+use crate::net::flow::Protocol;
+
+/// The name of a host, gateway or link, as the scenario writes it. Cheap to clone.
+pub type HostName = Arc<str>;
+
+/// Something that happened in a run.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Virtual time since the start of the run.
+    pub at: Duration,
+    /// Where it happened.
+    pub host: HostName,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What can happen in a run.
+#[derive(Debug, Clone)]
+pub enum EventKind {
+    /// A host handed a packet to its network.
+    PacketSent(PacketSummary),
+    /// A packet reached its host's stack.
+    PacketDelivered(PacketSummary),
+    /// A packet reached no host.
+    PacketDropped {
+        /// The packet, with the addresses that it had where it was dropped.
+        packet: PacketSummary,
+        /// Why.
+        cause: String,
+    },
+    /// A lost TCP segment will be sent again.
+    Retransmission {
+        /// The segment, as its host sent it.
+        packet: PacketSummary,
+        /// How often it was sent before.
+        attempt: u32,
+    },
+    /// The runtime of a host woke up.
+    Timer,
+    /// Random bytes were drawn from the run's entropy.
+    Entropy {
+        /// How many draws.
+        draws: u64,
+        /// How many bytes in all.
+        bytes: u64,
+        /// A hash of what was drawn.
+        hash: u64,
+    },
+    /// One sample of everything a run could leak through.
+    Canary(Vec<(&'static str, u64)>),
+    /// A log line of the client or of a server.
+    Log {
+        /// The line's level.
+        level: tracing::Level,
+        /// The module it comes from.
+        target: &'static str,
+        /// The line with its fields.
+        text: String,
+    },
+    /// Something that a peer application did or saw.
+    App(AppEvent),
+}
+
+/// What a checker may know of a peer application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppEvent {
+    /// The application started.
+    Started,
+    /// The application was killed.
+    Killed,
+    /// Its signaling is up.
+    SignalingConnected,
+    /// Its signaling is down.
+    SignalingLost {
+        /// Why.
+        reason: String,
+    },
+    /// It calls.
+    Calling {
+        /// Whom.
+        callee: String,
+    },
+    /// The other side says that it rings.
+    RemoteRinging,
+    /// It rings.
+    Incoming {
+        /// Who calls.
+        from: String,
+    },
+    /// Its call was answered, here or there.
+    Answered,
+    /// ICE selected a pair.
+    PathSelected {
+        /// The kind of this side's candidate.
+        local: CandidateType,
+        /// The kind of the other side's candidate.
+        remote: CandidateType,
+    },
+    /// 25 of 30 consecutive packets of the other side's tone were matched by content.
+    AudioConnected,
+    /// One packet of the other side's tone was matched by content.
+    Heard,
+    /// Its call is over.
+    Ended {
+        /// Why.
+        reason: EndReason,
+    },
+    /// The script asked for something that the client refused.
+    Refused {
+        /// What was asked and what the client said.
+        what: String,
+    },
+}
+
+/// A packet, as far as a trace needs it.
+#[derive(Debug, Clone)]
+pub struct PacketSummary {
+    /// UDP or TCP.
+    pub protocol: Protocol,
+    /// The source address at this point of the way.
+    pub source: SocketAddr,
+    /// The destination address at this point of the way.
+    pub destination: SocketAddr,
+    /// TCP's flags and sequence number; zero for UDP.
+    pub tcp: TcpSummary,
+    /// The payload.
+    pub payload: Bytes,
+}
+
+/// The header fields of a TCP segment that a trace shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TcpSummary {
+    /// `S`, `A`, `F`, `R` as bits 0 to 3.
+    pub flags: u8,
+    /// The sequence number.
+    pub sequence: u32,
+    /// The acknowledged sequence number.
+    pub acknowledgment: u32,
+}
+
+impl EventKind {
+    /// A short name of the kind: what `meta` prints where two runs differ.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PacketSent(_) => "packet-sent",
+            Self::PacketDelivered(_) => "packet-delivered",
+            Self::PacketDropped { .. } => "packet-dropped",
+            Self::Retransmission { .. } => "retransmission",
+            Self::Timer => "timer",
+            Self::Entropy { .. } => "entropy",
+            Self::Canary(_) => "canary",
+            Self::Log { .. } => "log",
+            Self::App(_) => "app",
+        }
+    }
+
+    /// Whether a reader of the timeline wants to see it without asking for packets.
+    #[must_use]
+    pub fn is_milestone(&self) -> bool {
+        match self {
+            Self::App(event) => *event != AppEvent::Heard,
+            Self::Log { level, .. } => *level <= tracing::Level::INFO,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PacketSent(packet) => write!(formatter, "→ {packet}"),
+            Self::PacketDelivered(packet) => write!(formatter, "← {packet}"),
+            Self::PacketDropped { packet, cause } => write!(formatter, "✗ {packet} ({cause})"),
+            Self::Retransmission { packet, attempt } => {
+                write!(formatter, "↻ {packet} (attempt {attempt})")
+            }
+            Self::Timer => formatter.write_str("timer"),
+            Self::Entropy { draws, bytes, .. } => {
+                write!(formatter, "{draws} draws of entropy, {bytes} bytes")
+            }
+            Self::Canary(samples) => write!(formatter, "canary: {} samples", samples.len()),
+            Self::Log { level, text, .. } if *level <= tracing::Level::WARN => {
+                write!(formatter, "{level} {text}")
+            }
+            Self::Log { text, .. } => formatter.write_str(text),
+            Self::App(event) => event.fmt(formatter),
+        }
+    }
+}
+
+impl fmt::Display for AppEvent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started => formatter.write_str("application started"),
+            Self::Killed => formatter.write_str("application killed"),
+            Self::SignalingConnected => formatter.write_str("signaling connected"),
+            Self::SignalingLost { reason } => write!(formatter, "signaling lost: {reason}"),
+            Self::Calling { callee } => write!(formatter, "calls {callee}"),
+            Self::RemoteRinging => formatter.write_str("the other side rings"),
+            Self::Incoming { from } => write!(formatter, "rings: {from} calls"),
+            Self::Answered => formatter.write_str("call answered"),
+            Self::PathSelected { local, remote } => {
+                write!(formatter, "path selected: {local} to {remote}")
+            }
+            Self::AudioConnected => formatter.write_str("hears the other side's tone"),
+            Self::Heard => formatter.write_str("audio packet matched"),
+            Self::Ended { reason } => write!(formatter, "call over: {reason}"),
+            Self::Refused { what } => write!(formatter, "refused: {what}"),
+        }
+    }
+}
+
+impl fmt::Display for PacketSummary {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            protocol,
+            source,
+            destination,
+            ..
+        } = self;
+        write!(formatter, "{protocol} {source} > {destination} ")?;
+        match protocol {
+            Protocol::Udp => formatter.write_str(datagram_kind(&self.payload))?,
+            Protocol::Tcp => write!(formatter, "{}", self.tcp)?,
+        }
+        write!(formatter, " {} B", self.payload.len())
+    }
+}
+
+impl fmt::Display for TcpSummary {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letters = ['S', 'A', 'F', 'R'];
+        for (bit, letter) in letters.into_iter().enumerate() {
+            if self.flags & (1 << bit) != 0 {
+                write!(formatter, "{letter}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells the protocols that share a media port apart by their first byte (RFC 7983 section 7).
+fn datagram_kind(payload: &[u8]) -> &'static str {
+    match payload.first() {
+        Some(0..=3) => "STUN",
+        Some(20..=63) => "DTLS",
+        Some(64..=79) => "TURN channel data",
+        Some(128..=191) => "SRTP",
+        _ => "UDP",
+    }
+}

@@ -1,0 +1,169 @@
+//! A peer application: the production client, used as an application uses it.
+
+use std::sync::Arc;
+
+use ringtrue::audio::sink::{AudioSink, SinkEvent};
+use ringtrue::audio::track::OpusTrack;
+use ringtrue::client::{CallClient, ClientEvent};
+use ringtrue::config::ClientConfig;
+use ringtrue::net::Net;
+use ringtrue::signaling::client::Identity;
+use ringtrue::signaling::message::CallId;
+use tokio::sync::mpsc;
+
+use crate::determinism;
+use crate::trace::{AppEvent, EventKind, HostName, Recorder};
+
+/// Everything that an application is started with.
+#[derive(Debug)]
+pub struct App {
+    /// The user's name, which is also the host's.
+    pub name: HostName,
+    /// The host's network.
+    pub net: Arc<dyn Net>,
+    /// The client's settings.
+    pub config: ClientConfig,
+    /// What the application plays into its calls.
+    pub voice: OpusTrack,
+    /// What it should hear.
+    pub expected: OpusTrack,
+    /// Where it writes down what it does and sees.
+    pub recorder: Recorder,
+}
+
+/// What the script makes a person do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Call somebody.
+    Call {
+        /// The callee's name.
+        callee: String,
+    },
+    /// Answer the call that rings.
+    Answer,
+    /// End the call, or refuse it.
+    HangUp,
+}
+
+impl App {
+    /// Runs the application until its runtime is dropped or `commands` is closed.
+    pub async fn run(self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        self.record(AppEvent::Started);
+        let identity = Identity {
+            name: self.name.to_string(),
+            token: format!("token-of-{}", self.name),
+        };
+        let (client, mut events) = CallClient::start(
+            Arc::clone(&self.net),
+            self.config.clone(),
+            identity,
+            self.voice.clone(),
+        );
+        let mut call = Call::new(&self.expected);
+        loop {
+            tokio::select! {
+                biased;
+                command = commands.recv() => match command {
+                    Some(command) => self.act(&client, command, &mut call).await,
+                    None => return,
+                },
+                event = events.recv() => match event {
+                    Some(event) => self.see(event, &mut call),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn act(&self, client: &CallClient, command: Command, call: &mut Call) {
+        let current = call.id.clone();
+        let refused = match (&command, current) {
+            (Command::Call { callee }, _) => match client.call(callee.clone()).await {
+                Ok(id) => {
+                    *call = Call::new(&self.expected);
+                    call.id = Some(id);
+                    self.record(AppEvent::Calling {
+                        callee: callee.clone(),
+                    });
+                    None
+                }
+                Err(error) => Some(error.to_string()),
+            },
+            (Command::Answer, Some(id)) => client.answer(&id).await.err().map(|e| e.to_string()),
+            (Command::HangUp, Some(id)) => client.hang_up(&id).await.err().map(|e| e.to_string()),
+            (Command::Answer | Command::HangUp, None) => Some("there is no call".into()),
+        };
+        if let Some(error) = refused {
+            self.record(AppEvent::Refused {
+                what: format!("{command:?}: {error}"),
+            });
+        }
+    }
+
+    fn see(&self, event: ClientEvent, call: &mut Call) {
+        self.record(match event {
+            ClientEvent::SignalingConnected => AppEvent::SignalingConnected,
+            ClientEvent::SignalingLost { reason } => AppEvent::SignalingLost { reason },
+            ClientEvent::SignalingRejected { message } => AppEvent::SignalingLost {
+                reason: format!("rejected: {message}"),
+            },
+            ClientEvent::Incoming { call: id, from } => {
+                *call = Call::new(&self.expected);
+                call.id = Some(id);
+                AppEvent::Incoming { from }
+            }
+            ClientEvent::RemoteRinging { .. } => AppEvent::RemoteRinging,
+            ClientEvent::Answered { .. } => AppEvent::Answered,
+            ClientEvent::PathSelected { local, remote, .. } => {
+                AppEvent::PathSelected { local, remote }
+            }
+            // The checker believes content only, see `hear`.
+            ClientEvent::AudioConnected { .. } => return,
+            ClientEvent::Audio {
+                sequence_number,
+                payload,
+                ..
+            } => {
+                self.hear(sequence_number, &payload, call);
+                return;
+            }
+            ClientEvent::Ended { reason, .. } => {
+                call.id = None;
+                AppEvent::Ended { reason }
+            }
+        });
+    }
+
+    fn hear(&self, sequence_number: u16, payload: &[u8], call: &mut Call) {
+        let matched_before = call.ear.reception().matched;
+        let event = call
+            .ear
+            .received(determinism::now(), sequence_number, payload);
+        for _ in matched_before..call.ear.reception().matched {
+            self.record(AppEvent::Heard);
+        }
+        if event == Some(SinkEvent::AudioConnected) {
+            self.record(AppEvent::AudioConnected);
+        }
+    }
+
+    fn record(&self, event: AppEvent) {
+        self.recorder
+            .record(determinism::now(), &self.name, EventKind::App(event));
+    }
+}
+
+/// The application's view of its call.
+struct Call {
+    id: Option<CallId>,
+    ear: AudioSink,
+}
+
+impl Call {
+    fn new(expected: &OpusTrack) -> Self {
+        Self {
+            id: None,
+            ear: AudioSink::expecting(expected.clone()),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Makes the peers do what the script says, when it says so.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringtrue::audio::track::OpusTrack;
+use ringtrue::config::ClientConfig;
+use tokio::sync::mpsc;
+
+use super::World;
+use super::app::{App, Command};
+use crate::check::facts::{FactCollector, Facts};
+use crate::net::topology::HostId;
+use crate::scenario::model::{Action, Scenario, ScriptStep, Trigger};
+use crate::trace::{AppEvent, EventKind};
+
+/// How long the world goes on after the last call is over, so that what is left shows.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How long a run may go on after the last thing its script knows of: longer than any client waits
+/// before it gives a call up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The people behind the peers.
+#[derive(Debug)]
+pub struct Director<'a> {
+    scenario: &'a Scenario,
+    config: ClientConfig,
+    tracks: &'a BTreeMap<PathBuf, OpusTrack>,
+    facts: FactCollector,
+    people: BTreeMap<String, Person>,
+    pending: Vec<ScriptStep>,
+    /// When the script last did something or a peer last reached something new.
+    progressed: Duration,
+    seen: usize,
+}
+
+#[derive(Debug)]
+struct Person {
+    host: HostId,
+    /// `None` while the application is dead.
+    commands: Option<mpsc::UnboundedSender<Command>>,
+}
+
+/// Why the world stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The script is done and every call is over.
+    Done,
+    /// Nothing new happened for longer than any client waits.
+    Stalled,
+}
+
+impl<'a> Director<'a> {
+    /// Directs the peers of `scenario`, whose hosts are `hosts` and whose voices are in `tracks`.
+    #[must_use]
+    pub fn new(
+        scenario: &'a Scenario,
+        config: ClientConfig,
+        hosts: &BTreeMap<String, HostId>,
+        tracks: &'a BTreeMap<PathBuf, OpusTrack>,
+        facts: FactCollector,
+    ) -> Self {
+        let people = hosts
+            .iter()
+            .map(|(name, host)| {
+                let person = Person {
+                    host: *host,
+                    commands: None,
+                };
+                (name.clone(), person)
+            })
+            .collect();
+        Self {
+            scenario,
+            config,
+            tracks,
+            facts,
+            people,
+            pending: scenario.script.clone(),
+            progressed: Duration::ZERO,
+            seen: 0,
+        }
+    }
+
+    /// Runs the world until the script has ended.
+    pub fn direct(&mut self, world: &mut World) -> Ending {
+        let peers: Vec<String> = self.people.keys().cloned().collect();
+        for peer in &peers {
+            self.start(world, peer);
+        }
+        let mut over_since = None;
+        loop {
+            self.act(world);
+            world.step();
+            let now = world.now();
+            if self.note_progress(now) {
+                over_since = None;
+            } else if self.is_over() {
+                let since = *over_since.get_or_insert(now);
+                if now >= since + SETTLE {
+                    return Ending::Done;
+                }
+            } else if now > self.patience() {
+                return Ending::Stalled;
+            }
+        }
+    }
+
+    /// Takes every step whose time has come.
+    fn act(&mut self, world: &mut World) {
+        let now = world.now();
+        let mut due: Vec<(Duration, ScriptStep)> = Vec::new();
+        let pending = std::mem::take(&mut self.pending);
+        for step in pending {
+            match self.time_of(step.trigger) {
+                Some(at) if at <= now => due.push((at, step)),
+                _ => self.pending.push(step),
+            }
+        }
+        due.sort_by_key(|(at, _)| *at);
+        for (_, step) in due {
+            self.progressed = now;
+            self.take(world, &step);
+        }
+    }
+
+    fn take(&mut self, world: &mut World, step: &ScriptStep) {
+        let command = match &step.action {
+            Action::Call { callee } => Command::Call {
+                callee: callee.clone(),
+            },
+            Action::Answer => Command::Answer,
+            Action::HangUp => Command::HangUp,
+            Action::Kill => return self.kill(world, &step.peer),
+            Action::Start => return self.start(world, &step.peer),
+        };
+        let accepted = self
+            .people
+            .get(&step.peer)
+            .and_then(|person| person.commands.as_ref())
+            .is_some_and(|commands| commands.send(command).is_ok());
+        if !accepted {
+            let what = format!("{}: the application is not running", step.action);
+            self.record(world, &step.peer, AppEvent::Refused { what });
+        }
+    }
+
+    fn start(&mut self, world: &mut World, peer: &str) {
+        let Some(person) = self.people.get_mut(peer) else {
+            return;
+        };
+        let (commands, receiver) = mpsc::unbounded_channel();
+        person.commands = Some(commands);
+        let voice = |name: &str| self.tracks[&self.scenario.peers[name].plays].clone();
+        // With two peers the other side is always the same; with more, whoever is called first.
+        let other = self
+            .scenario
+            .peers
+            .keys()
+            .find(|name| *name != peer)
+            .expect("a scenario has two peers");
+        let app = App {
+            name: peer.into(),
+            net: world.net(person.host),
+            config: self.config.clone(),
+            voice: voice(peer),
+            expected: voice(other),
+            recorder: world.recorder().clone(),
+        };
+        world.domain(person.host).spawn(app.run(receiver));
+    }
+
+    fn kill(&mut self, world: &mut World, peer: &str) {
+        if let Some(person) = self.people.get_mut(peer) {
+            person.commands = None;
+            world.kill(person.host);
+            self.record(world, peer, AppEvent::Killed);
+        }
+    }
+
+    fn record(&self, world: &World, peer: &str, event: AppEvent) {
+        world
+            .recorder()
+            .record(world.now(), &Arc::from(peer), EventKind::App(event));
+    }
+
+    /// When a step is due; `None` while the event that it waits for has not happened.
+    fn time_of(&self, trigger: Trigger) -> Option<Duration> {
+        self.facts.with(|facts| match trigger {
+            Trigger::At(at) => Some(at),
+            Trigger::AfterRinging(wait) => facts
+                .app
+                .iter()
+                .find(|fact| matches!(fact.event, AppEvent::Incoming { .. }))
+                .map(|fact| fact.at + wait),
+            Trigger::AfterAudio(wait) => audio_on_both_sides(facts).map(|at| at + wait),
+        })
+    }
+
+    /// Whether anything but audio packets was recorded since the last call.
+    fn note_progress(&mut self, now: Duration) -> bool {
+        let (count, news) = self.facts.with(|facts| {
+            let news = facts.app[self.seen..]
+                .iter()
+                .any(|fact| fact.event != AppEvent::Heard);
+            (facts.app.len(), news)
+        });
+        self.seen = count;
+        if news {
+            self.progressed = now;
+        }
+        news
+    }
+
+    /// Whether nothing can come any more: every call is over, and the steps that are left wait for
+    /// events of a call that is over.
+    fn is_over(&self) -> bool {
+        let timed = |step: &ScriptStep| matches!(step.trigger, Trigger::At(_));
+        if self.pending.iter().any(timed) {
+            return false;
+        }
+        self.facts.with(|facts| {
+            let mut called = false;
+            let mut in_call: BTreeMap<&str, bool> = BTreeMap::new();
+            for fact in &facts.app {
+                let state = in_call.entry(&fact.peer).or_default();
+                match fact.event {
+                    AppEvent::Calling { .. } | AppEvent::Incoming { .. } => {
+                        called = true;
+                        *state = true;
+                    }
+                    AppEvent::Ended { .. } | AppEvent::Killed => *state = false,
+                    _ => {}
+                }
+            }
+            called && in_call.values().all(|in_call| !in_call)
+        })
+    }
+
+    /// Until when to wait for something new.
+    fn patience(&self) -> Duration {
+        let waits = self.pending.iter().map(|step| match step.trigger {
+            Trigger::At(at) => at,
+            Trigger::AfterRinging(wait) | Trigger::AfterAudio(wait) => self.progressed + wait,
+        });
+        waits.fold(self.progressed, Duration::max) + PATIENCE
+    }
+}
+
+/// When the later of the two sides of a call heard the other.
+fn audio_on_both_sides(facts: &Facts) -> Option<Duration> {
+    let mut first: BTreeMap<&str, Duration> = BTreeMap::new();
+    for fact in &facts.app {
+        if fact.event == AppEvent::AudioConnected {
+            first.entry(&fact.peer).or_insert(fact.at);
+        }
+    }
+    (first.len() >= 2).then(|| first.into_values().max())?
+}

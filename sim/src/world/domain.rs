@@ -1,0 +1,181 @@
+//! A tokio runtime of the world: the applications that live and die together.
+//!
+//! Every peer application has a domain of its own, so that it can be killed (drop the domain) while
+//! the rest of the world goes on; all servers share one. A domain runs in steps: it is given what
+//! its hosts receive during the step, runs on its own paused clock to the end of the step, and
+//! leaves behind what its hosts sent, each packet with the virtual time at which it was sent.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::time::{Instant, sleep_until};
+use turmoil_net::{EnterGuard, Packet};
+
+use crate::determinism::{Plugs, capture};
+use crate::seed::Seed;
+use crate::trace::{EventKind, HostName, Recorder};
+
+/// What the hosts of the world sent and the fabric has not seen yet, each with its time.
+#[derive(Clone)]
+pub struct Egress {
+    kernel: Arc<EnterGuard>,
+    sent: Arc<Mutex<Vec<(Duration, Packet)>>>,
+}
+
+/// One runtime and its clock.
+pub struct Domain {
+    name: HostName,
+    runtime: Runtime,
+    clock: Arc<DomainClock>,
+}
+
+/// The relation between a runtime's own clock and the world's.
+struct DomainClock {
+    started: Duration,
+    origin: OnceLock<Instant>,
+}
+
+impl Egress {
+    /// Collects from the kernels that `kernel` guards.
+    #[must_use]
+    pub fn new(kernel: Arc<EnterGuard>) -> Self {
+        Self {
+            kernel,
+            sent: Arc::default(),
+        }
+    }
+
+    /// Takes over what the kernels want to send, as sent at `now`.
+    pub fn collect(&self, now: Duration) {
+        let mut packets = Vec::new();
+        self.kernel.egress_all(&mut packets);
+        if !packets.is_empty() {
+            self.sent
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(packets.into_iter().map(|packet| (now, packet)));
+        }
+    }
+
+    /// Everything collected since the last call, in the order of sending.
+    #[must_use]
+    pub fn take(&self) -> Vec<(Duration, Packet)> {
+        let mut sent =
+            std::mem::take(&mut *self.sent.lock().unwrap_or_else(PoisonError::into_inner));
+        // Domains run one after the other, so the list is in order within each of them only. The
+        // sort is stable: what two domains sent at the same time stays in the order of domains.
+        sent.sort_by_key(|(at, _)| *at);
+        sent
+    }
+
+    /// Hands a packet to the kernel of its destination.
+    pub fn hand_over(&self, packet: Packet) {
+        self.kernel.deliver(packet);
+    }
+}
+
+impl Domain {
+    /// Makes a runtime whose clock shows `started` now.
+    #[must_use]
+    pub fn new(
+        name: HostName,
+        seed: Seed,
+        plugs: &Plugs,
+        started: Duration,
+        egress: &Egress,
+        recorder: &Recorder,
+    ) -> Self {
+        let clock = Arc::new(DomainClock {
+            started,
+            origin: OnceLock::new(),
+        });
+        let runtime = capture::runtime(seed, &format!("runtime/{name}/{started:?}"), plugs, |builder| {
+            let (idle_egress, idle_clock) = (egress.clone(), Arc::clone(&clock));
+            builder.on_thread_park(move || {
+                // Every task is idle: whatever they sent, they sent now.
+                if let Some(now) = idle_clock.now() {
+                    idle_egress.collect(now);
+                }
+            });
+            let (woken_recorder, woken_clock) = (recorder.clone(), Arc::clone(&clock));
+            let woken_name = name.clone();
+            builder.on_thread_unpark(move || {
+                if let Some(now) = woken_clock.now()
+                    && now > capture::now()
+                {
+                    capture::set_now(now);
+                    woken_recorder.record(now, &woken_name, EventKind::Timer);
+                }
+            });
+        });
+        runtime.block_on(async {
+            let _ = clock.origin.set(Instant::now());
+        });
+        Self {
+            name,
+            runtime,
+            clock,
+        }
+    }
+
+    /// The domain's name: that of its only host, or of the servers.
+    #[must_use]
+    pub fn name(&self) -> &HostName {
+        &self.name
+    }
+
+    /// Starts a task.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
+    /// Runs every task up to `until`, calling `deliver` for each of `deliveries` (in order of time)
+    /// as its time comes.
+    ///
+    /// # Panics
+    ///
+    /// When a task of the runtime panics: the run is over then.
+    pub fn run_until<D>(
+        &self,
+        until: Duration,
+        deliveries: Vec<(Duration, D)>,
+        egress: &Egress,
+        mut deliver: impl FnMut(D),
+    ) {
+        self.runtime.block_on(async {
+            for (at, delivery) in deliveries {
+                sleep_until(self.clock.instant(at)).await;
+                deliver(delivery);
+            }
+            sleep_until(self.clock.instant(until)).await;
+        });
+        egress.collect(until);
+    }
+}
+
+impl DomainClock {
+    /// The world's time by this runtime's clock; `None` while the runtime is being made.
+    fn now(&self) -> Option<Duration> {
+        let origin = self.origin.get()?;
+        Some(self.started + origin.elapsed())
+    }
+
+    fn instant(&self, at: Duration) -> Instant {
+        let origin = self.origin.get().expect("the origin is set when the domain is made");
+        *origin + at.saturating_sub(self.started)
+    }
+}
+
+impl std::fmt::Debug for Domain {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Domain({})", self.name)
+    }
+}
+
+impl std::fmt::Debug for Egress {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Egress").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,297 @@
+//! The [`Net`] of a simulated host: sockets of the world's own kernel.
+//!
+//! A turmoil-net socket belongs to whichever host is *current* when it is touched, so every socket
+//! here makes its own host current at each poll and when it is dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ringtrue::net::{ByteStream, DatagramSocket, Interface, Net, StreamListener, TrafficClass};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use turmoil_net::shim::tokio::net::{TcpListener, TcpStream, UdpSocket};
+use turmoil_net::{HostId, set_current};
+
+/// The names of the world and their addresses.
+pub type Names = BTreeMap<String, Vec<IpAddr>>;
+
+/// The network as one simulated host sees it.
+#[derive(Clone)]
+pub struct HostNet {
+    host: HostId,
+    address: IpAddr,
+    names: Arc<Names>,
+    name_delay: Duration,
+    ports: OpenPorts,
+}
+
+/// The UDP ports that are open in the world. The kernel drops what comes to a closed one without a
+/// word; the world asks here first, so that the drop has a cause.
+#[derive(Clone, Debug, Default)]
+pub struct OpenPorts {
+    open: Arc<Mutex<BTreeSet<SocketAddr>>>,
+}
+
+impl HostNet {
+    /// The network of `host`, whose only address is `address`. Looking up a name takes
+    /// `name_delay`.
+    #[must_use]
+    pub fn new(
+        host: HostId,
+        address: IpAddr,
+        names: Arc<Names>,
+        name_delay: Duration,
+        ports: OpenPorts,
+    ) -> Self {
+        Self {
+            host,
+            address,
+            names,
+            name_delay,
+            ports,
+        }
+    }
+
+    /// Binds to the host's own address where the caller left it open, so that a socket's address
+    /// is always one that packets carry.
+    fn concrete(&self, local: SocketAddr) -> SocketAddr {
+        if local.ip().is_unspecified() {
+            SocketAddr::new(self.address, local.port())
+        } else {
+            local
+        }
+    }
+}
+
+impl OpenPorts {
+    /// Whether a datagram to `address` has a socket waiting for it.
+    #[must_use]
+    pub fn contains(&self, address: SocketAddr) -> bool {
+        self.lock().contains(&address)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<SocketAddr>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Net for HostNet {
+    async fn bind_datagram(
+        &self,
+        local: SocketAddr,
+        _class: TrafficClass,
+    ) -> io::Result<Arc<dyn DatagramSocket>> {
+        let socket = on_host(self.host, UdpSocket::bind(self.concrete(local))).await?;
+        let local = socket.local_addr()?;
+        self.ports.lock().insert(local);
+        Ok(Arc::new(Datagrams {
+            host: self.host,
+            local,
+            ports: self.ports.clone(),
+            socket,
+        }))
+    }
+
+    async fn connect_stream(&self, remote: SocketAddr) -> io::Result<Box<dyn ByteStream>> {
+        let stream = on_host(self.host, TcpStream::connect(remote)).await?;
+        Ok(Box::new(Stream {
+            host: self.host,
+            stream,
+        }))
+    }
+
+    async fn listen_stream(&self, local: SocketAddr) -> io::Result<Box<dyn StreamListener>> {
+        let listener = on_host(self.host, TcpListener::bind(self.concrete(local))).await?;
+        Ok(Box::new(Listener {
+            host: self.host,
+            listener,
+        }))
+    }
+
+    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        if let Ok(literal) = host.parse() {
+            return Ok(vec![literal]);
+        }
+        tokio::time::sleep(self.name_delay).await;
+        self.names.get(host).cloned().ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("no host is named {host} in this world"),
+            )
+        })
+    }
+
+    fn interfaces(&self) -> io::Result<Vec<Interface>> {
+        Ok(vec![Interface {
+            name: "eth0".into(),
+            address: self.address,
+        }])
+    }
+}
+
+impl fmt::Debug for HostNet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "HostNet({})", self.address)
+    }
+}
+
+struct Datagrams {
+    host: HostId,
+    local: SocketAddr,
+    ports: OpenPorts,
+    socket: UdpSocket,
+}
+
+#[async_trait]
+impl DatagramSocket for Datagrams {
+    async fn send_to(&self, payload: &[u8], remote: SocketAddr) -> io::Result<usize> {
+        on_host(self.host, self.socket.send_to(payload, remote)).await
+    }
+
+    async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        on_host(self.host, self.socket.recv_from(buffer)).await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.local)
+    }
+}
+
+impl fmt::Debug for Datagrams {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Datagrams({})", self.local)
+    }
+}
+
+impl Drop for Datagrams {
+    fn drop(&mut self) {
+        self.ports.lock().remove(&self.local);
+        // The kernel's socket is dropped right after, on the host that is current then.
+        set_current(self.host);
+    }
+}
+
+struct Stream {
+    host: HostId,
+    stream: TcpStream,
+}
+
+impl ByteStream for Stream {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        set_current(self.host);
+        self.stream.peer_addr()
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        set_current(self.host);
+        self.stream.local_addr()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        set_current(self.host);
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        set_current(self.host);
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        set_current(self.host);
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        set_current(self.host);
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        set_current(self.host);
+    }
+}
+
+struct Listener {
+    host: HostId,
+    listener: TcpListener,
+}
+
+#[async_trait]
+impl StreamListener for Listener {
+    async fn accept(&self) -> io::Result<(Box<dyn ByteStream>, SocketAddr)> {
+        let (stream, peer) = on_host(self.host, self.listener.accept()).await?;
+        let stream = Stream {
+            host: self.host,
+            stream,
+        };
+        Ok((Box::new(stream), peer))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        set_current(self.host);
+        self.listener.local_addr()
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Listener").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        set_current(self.host);
+    }
+}
+
+/// Makes `host` current at every poll of `future`, and when it is dropped unfinished.
+fn on_host<F: Future>(host: HostId, future: F) -> OnHost<F> {
+    OnHost {
+        host,
+        future: Box::pin(future),
+    }
+}
+
+struct OnHost<F> {
+    host: HostId,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for OnHost<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        set_current(self.host);
+        self.future.as_mut().poll(context)
+    }
+}
+
+impl<F> Drop for OnHost<F> {
+    fn drop(&mut self) {
+        set_current(self.host);
+    }
+}
