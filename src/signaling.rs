@@ -1,9 +1,20 @@
 //! Signaling: Socket.IO over a [`Net`](crate::net::Net), and the server that relays it.
+//!
+//! From the wire up: [`engine_io`] and [`socket_io`] are the two codecs, [`transport`] carries the
+//! packets of the first over a WebSocket, [`connection`] is one joined namespace, and [`client`]
+//! keeps such a connection alive for ever, with the waits of [`backoff`]. [`message`] is what two
+//! clients say to each other, and [`relay`] is the server between them.
 
 pub mod backoff;
 pub mod client;
+pub mod connection;
+pub mod endpoint;
 pub mod engine_io;
 pub mod message;
 pub mod relay;
+pub mod seen;
 pub mod socket_io;
 pub mod transport;
+
+#[cfg(test)]
+mod memory_net;

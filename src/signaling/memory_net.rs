@@ -1,0 +1,204 @@
+//! A network in memory for the tests of this module: streams that can be refused, stalled, cut and
+//! frozen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, copy_bidirectional, duplex};
+use tokio::sync::{mpsc, watch};
+
+use crate::net::{ByteStream, DatagramSocket, Interface, Net, StreamListener, TrafficClass};
+
+type Accepted = (Box<dyn ByteStream>, SocketAddr);
+
+/// A network that every clone shares.
+#[derive(Debug, Clone, Default)]
+pub(super) struct MemoryNet {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    names: BTreeMap<String, Vec<IpAddr>>,
+    listeners: BTreeMap<SocketAddr, mpsc::UnboundedSender<Accepted>>,
+    stalled: BTreeSet<IpAddr>,
+    wires: Vec<watch::Sender<Wire>>,
+    opened: u16,
+}
+
+/// What becomes of the bytes between two ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wire {
+    Open,
+    Frozen,
+    Cut,
+}
+
+impl MemoryNet {
+    pub(super) fn name(&self, name: &str, addresses: &[IpAddr]) {
+        self.lock().names.insert(name.into(), addresses.to_vec());
+    }
+
+    /// Connections to this address are never answered.
+    pub(super) fn stall(&self, address: IpAddr) {
+        self.lock().stalled.insert(address);
+    }
+
+    /// Ends every open stream: both ends read the end of it.
+    pub(super) fn cut_all(&self) {
+        self.set_all(Wire::Cut);
+    }
+
+    /// Swallows everything on every open stream; neither end is told.
+    pub(super) fn freeze_all(&self) {
+        self.set_all(Wire::Frozen);
+    }
+
+    /// How many streams were ever opened.
+    pub(super) fn opened(&self) -> u16 {
+        self.lock().opened
+    }
+
+    /// How many streams are held by both ends.
+    pub(super) fn live(&self) -> usize {
+        let state = self.lock();
+        state.wires.iter().filter(|wire| !wire.is_closed()).count()
+    }
+
+    fn set_all(&self, wire: Wire) {
+        for sender in &self.lock().wires {
+            sender.send_replace(wire);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Net for MemoryNet {
+    async fn bind_datagram(
+        &self,
+        _: SocketAddr,
+        _: TrafficClass,
+    ) -> io::Result<Arc<dyn DatagramSocket>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    async fn connect_stream(&self, remote: SocketAddr) -> io::Result<Box<dyn ByteStream>> {
+        if self.lock().stalled.contains(&remote.ip()) {
+            std::future::pending::<()>().await;
+        }
+        let mut state = self.lock();
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let listener = state.listeners.get(&remote).ok_or_else(refused)?.clone();
+        state.opened += 1;
+        let local = SocketAddr::from(([192, 0, 2, 1], 1024 + state.opened));
+        let (near, mut near_wire) = duplex(1 << 16);
+        let (far, mut far_wire) = duplex(1 << 16);
+        let (sender, mut wire) = watch::channel(Wire::Open);
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                _ = wire.wait_for(|wire| *wire != Wire::Open) => {}
+                _ = copy_bidirectional(&mut near_wire, &mut far_wire) => return,
+            }
+            let _ = wire.wait_for(|wire| *wire == Wire::Cut).await;
+        });
+        state.wires.push(sender);
+        let end = |stream, local, peer| Box::new(MemoryStream { stream, local, peer });
+        listener
+            .send((end(far, remote, local), local))
+            .map_err(|_| refused())?;
+        Ok(end(near, local, remote))
+    }
+
+    async fn listen_stream(&self, local: SocketAddr) -> io::Result<Box<dyn StreamListener>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.lock().listeners.insert(local, sender);
+        Ok(Box::new(MemoryListener {
+            local,
+            receiver: tokio::sync::Mutex::new(receiver),
+        }))
+    }
+
+    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        if let Ok(address) = host.parse() {
+            return Ok(vec![address]);
+        }
+        let addresses = self.lock().names.get(host).cloned();
+        addresses.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn interfaces(&self) -> io::Result<Vec<Interface>> {
+        Ok(Vec::new())
+    }
+}
+
+#[derive(Debug)]
+struct MemoryListener {
+    local: SocketAddr,
+    receiver: tokio::sync::Mutex<mpsc::UnboundedReceiver<Accepted>>,
+}
+
+#[async_trait]
+impl StreamListener for MemoryListener {
+    async fn accept(&self) -> io::Result<Accepted> {
+        let accepted = self.receiver.lock().await.recv().await;
+        accepted.ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.local)
+    }
+}
+
+struct MemoryStream {
+    stream: DuplexStream,
+    local: SocketAddr,
+    peer: SocketAddr,
+}
+
+impl ByteStream for MemoryStream {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.peer)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.local)
+    }
+}
+
+impl AsyncRead for MemoryStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for MemoryStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
