@@ -96,7 +96,10 @@ mod tests {
     #[test]
     fn a_stream_never_changes_its_numbers_between_versions() {
         // Seeds written into bug reports stay good only as long as this number does.
-        assert_eq!(Seed::new(1).stream("entropy").next_u64(), 7_939_013_075_386_637_528);
+        assert_eq!(
+            Seed::new(1).stream("entropy").next_u64(),
+            7_939_013_075_386_637_528
+        );
     }
 
     #[test]

@@ -143,7 +143,9 @@ fn runs_in_parallel_threads_see_what_runs_in_sequence_see() {
         for _ in 0..4 {
             scope.spawn(|| {
                 loop {
-                    let Some((index, seed)) = queue.lock().expect("no panic").next() else { break };
+                    let Some((index, seed)) = queue.lock().expect("no panic").next() else {
+                        break;
+                    };
                     let value = canary_of(seed);
                     in_parallel.lock().expect("no panic")[index] = value;
                 }
@@ -165,8 +167,13 @@ fn other_threads_keep_the_real_clock_and_real_entropy() {
     };
     let (virtual_time, seeded) = captured();
     assert_eq!(captured(), (virtual_time, seeded));
-    let since_start = virtual_time.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    assert!(since_start - REALTIME_AT_START < Duration::from_micros(1), "{since_start:?}");
+    let since_start = virtual_time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .expect("after 1970");
+    assert!(
+        since_start < REALTIME_AT_START + Duration::from_micros(1),
+        "{since_start:?}"
+    );
 
     let (real_time, random) = read();
     assert_ne!(random, seeded);
@@ -185,7 +192,11 @@ enum Value {
 fn check(probe: &str, value: Value) {
     let run = |seed, process| ask_a_process(probe, Seed::new(seed), Plugs::all(), process);
     let first = run(1, Process::Plain);
-    assert_eq!(first, run(1, Process::Disturbed), "`{probe}` leaks between processes");
+    assert_eq!(
+        first,
+        run(1, Process::Disturbed),
+        "`{probe}` leaks between processes"
+    );
     let other = run(2, Process::Plain);
     match value {
         Value::FollowsTheSeed => assert_ne!(first, other, "`{probe}` does not follow the seed"),
@@ -205,7 +216,11 @@ fn check_leak(plug: Plug, leaking: &[&str]) {
         .filter(|(first, second)| first != second)
         .filter_map(|(sample, _)| sample.split('=').next())
         .collect();
-    assert_eq!(differing, leaking.iter().copied().collect(), "without `{plug}`");
+    assert_eq!(
+        differing,
+        leaking.iter().copied().collect(),
+        "without `{plug}`"
+    );
 }
 
 /// The run fails with one violation that names this function.
@@ -213,12 +228,20 @@ fn check_leak(plug: Plug, leaking: &[&str]) {
 fn check_thread_is_named(function: &str, run: impl FnOnce() + Send) {
     let error = run_on_own_thread("run", run).expect_err("an OS thread was made");
     let message = error.to_string();
-    let RunError::Failed { violations, .. } = error else { panic!("{message}") };
+    let RunError::Failed { violations, .. } = error else {
+        panic!("{message}")
+    };
     let [Violation::OsThread { made_by }] = violations.as_slice() else {
         panic!("expected one violation, got {violations:?}");
     };
-    assert!(made_by.contains(function), "`{made_by}` does not name `{function}`");
-    assert!(message.contains(made_by), "`{message}` does not name `{made_by}`");
+    assert!(
+        made_by.contains(function),
+        "`{made_by}` does not name `{function}`"
+    );
+    assert!(
+        message.contains(made_by),
+        "`{message}` does not name `{made_by}`"
+    );
 }
 
 #[inline(never)]
@@ -230,7 +253,10 @@ fn resolver_of_a_library() {
 #[inline(never)]
 fn careful_library() {
     let _capture = Capture::enter(Seed::new(1), Plugs::all()).expect("a fresh thread");
-    let refusal = thread::Builder::new().spawn(|| {}).map(drop).expect_err("it is refused");
+    let refusal = thread::Builder::new()
+        .spawn(|| {})
+        .map(drop)
+        .expect_err("it is refused");
     assert_eq!(refusal.raw_os_error(), Some(libc::EAGAIN));
 }
 
@@ -272,8 +298,12 @@ fn ask_a_process(probe: &str, seed: Seed, plugs: Plugs, process: Process) -> Str
     let output = command.output().expect("the test binary starts");
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
-    let answer = text.lines().find_map(|line| Some(line.split_once(ANSWER)?.1));
-    answer.unwrap_or_else(|| panic!("`{probe}` gave no value: {text}{errors}")).to_owned()
+    let answer = text
+        .lines()
+        .find_map(|line| Some(line.split_once(ANSWER)?.1));
+    answer
+        .unwrap_or_else(|| panic!("`{probe}` gave no value: {text}{errors}"))
+        .to_owned()
 }
 
 /// The other end of [`ask_a_process`]. In a run of the whole suite it has nothing to do.
@@ -295,7 +325,9 @@ fn child() {
 fn disturb() {
     for thread in 0..7_usize {
         let work = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("a runtime");
             let map: HashMap<usize, usize> = (0..100).map(|key| (key, key)).collect();
             runtime.block_on(async { std::hint::black_box(map.len()) });
             // Never freed, so that later allocations lie elsewhere.
@@ -314,7 +346,7 @@ impl Probe {
     fn named(name: &str) -> Self {
         let sample: fn(&Capture) -> String = match name {
             "hash-map" => |_| {
-                let map: HashMap<u8, ()> = (0..50).map(|key| (key, ())).collect();
+                let map: HashMap<u8, u8> = (0..50).map(|key| (key, key)).collect();
                 format!("{:?}", map.keys().collect::<Vec<_>>())
             },
             "rand-0.8" => |_| rand08::random::<u64>().to_string(),
@@ -328,7 +360,10 @@ impl Probe {
             "fastrand" => |_| fastrand::u64(..).to_string(),
             "system-time" => |_| {
                 determinism::set_now(Duration::from_secs(5));
-                format!("{:?}", SystemTime::now().duration_since(SystemTime::UNIX_EPOCH))
+                format!(
+                    "{:?}",
+                    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)
+                )
             },
             "std-instant" => |_| {
                 let start = Instant::now();
@@ -348,7 +383,9 @@ impl Probe {
             "canary" => |capture| {
                 block_on(capture, async {
                     let samples = canary::sample().await;
-                    let texts = samples.iter().map(|(name, value)| format!("{name}={value}"));
+                    let texts = samples
+                        .iter()
+                        .map(|(name, value)| format!("{name}={value}"));
                     texts.collect::<Vec<_>>().join(" ")
                 })
             },
@@ -368,7 +405,10 @@ impl Probe {
 }
 
 fn block_on<T>(capture: &Capture, future: impl Future<Output = T>) -> T {
-    capture.runtime("probe", |_| {}).expect("a runtime").block_on(future)
+    capture
+        .runtime("probe", |_| {})
+        .expect("a runtime")
+        .block_on(future)
 }
 
 async fn select_order() -> String {

@@ -3,7 +3,10 @@
 //! A run records the sample as an event, so that a leak changes the digest even where the call
 //! itself did not happen to use it.
 
-#![allow(clippy::disallowed_methods, reason = "the canary breathes exactly what a run must not")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the canary breathes exactly what a run must not"
+)]
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -50,21 +53,27 @@ pub async fn sample() -> Vec<(&'static str, u64)> {
 }
 
 fn hash_map_order() -> u64 {
-    let map: HashMap<u8, ()> = (0..32).map(|key| (key, ())).collect();
+    let map: HashMap<u8, u8> = (0..32).map(|key| (key, key)).collect();
     let mut hasher = DefaultHasher::new();
-    map.keys().for_each(|key| key.hash(&mut hasher));
+    for key in map.keys() {
+        key.hash(&mut hasher);
+    }
     hasher.finish()
 }
 
 fn ring_bytes() -> u64 {
     let mut bytes = [0; 8];
-    SystemRandom::new().fill(&mut bytes).expect("the operating system has entropy");
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the operating system has entropy");
     u64::from_le_bytes(bytes)
 }
 
 /// Nanoseconds since the Unix epoch.
 fn system_time() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     saturating(since_epoch.as_nanos())
 }
 
@@ -118,7 +127,9 @@ fn os_thread() -> u64 {
     if capture::plugs().is_none_or(|plugs| plugs.contains(Plug::Threads)) {
         return 0;
     }
-    std::thread::spawn(hash_map_order).join().unwrap_or_default()
+    std::thread::spawn(hash_map_order)
+        .join()
+        .unwrap_or_default()
 }
 
 fn saturating(nanoseconds: u128) -> u64 {

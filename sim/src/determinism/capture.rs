@@ -21,7 +21,7 @@ use crate::seed::Seed;
 
 /// What `SystemTime` shows at virtual time zero, as time since the Unix epoch:
 /// 2026-01-01T00:00:00Z.
-pub const REALTIME_AT_START: Duration = Duration::from_secs(1_767_225_600);
+pub const REALTIME_AT_START: Duration = Duration::from_hours(20_454 * 24);
 
 /// What the clocks without an epoch show at virtual time zero. It is small on purpose: the
 /// standard library waits on a condition until a reading of this clock plus the time-out, and the
@@ -57,7 +57,7 @@ thread_local! {
 ///         let _capture = Capture::enter(Seed::new(seed), Plugs::all()).expect("a fresh thread");
 ///         let start = Instant::now();
 ///         determinism::set_now(Duration::from_secs(60));
-///         assert_eq!(start.elapsed(), Duration::from_secs(60));
+///         assert_eq!(start.elapsed().as_millis(), 60_000);
 ///         rand::random::<u64>()
 ///     })
 ///     .expect("the run neither panics nor makes threads")
@@ -81,7 +81,9 @@ pub enum CaptureError {
     #[error("this thread is captured already")]
     AlreadyCaptured,
     /// Calls to a function of the C library do not reach the hook, so the run would leak.
-    #[error("`{symbol}` is not captured in this binary: link ringtrue-sim statically into the executable that makes the run")]
+    #[error(
+        "`{symbol}` is not captured in this binary: link ringtrue-sim statically into the executable that makes the run"
+    )]
     NotInterposed {
         /// The function of the C library.
         symbol: &'static str,
@@ -113,7 +115,11 @@ impl Capture {
         CLOCK.set(Clock::AT_START);
         PLUGS.set(Some(plugs));
         STARTED.set(Some(Instant::now()));
-        Ok(Self { seed, plugs, not_send: PhantomData })
+        Ok(Self {
+            seed,
+            plugs,
+            not_send: PhantomData,
+        })
     }
 
     /// The root seed of the run.
@@ -142,7 +148,10 @@ impl Capture {
         configure: impl FnOnce(&mut Builder),
     ) -> io::Result<Runtime> {
         let mut builder = Builder::new_current_thread();
-        builder.enable_time().start_paused(true).unhandled_panic(UnhandledPanic::ShutdownRuntime);
+        builder
+            .enable_time()
+            .start_paused(true)
+            .unhandled_panic(UnhandledPanic::ShutdownRuntime);
         if self.plugs.contains(Plug::SelectSeed) {
             let key = self.seed.stream_key(&format!("select/{label}"));
             builder.rng_seed(RngSeed::from_bytes(&key));
@@ -189,7 +198,10 @@ pub fn now() -> Duration {
 /// goes back: an earlier time leaves it as it is.
 pub fn set_now(now: Duration) {
     let clock = CLOCK.get();
-    CLOCK.set(Clock { now: clock.now.max(now), ..clock });
+    CLOCK.set(Clock {
+        now: clock.now.max(now),
+        ..clock
+    });
 }
 
 /// The plugs of this thread, `None` if it is not captured.
@@ -229,7 +241,10 @@ pub(super) fn record_draw(bytes: &[u8]) {
     for (to, from) in head.iter_mut().zip(bytes) {
         *to = *from;
     }
-    let draw = EntropyDraw { bytes: bytes.len(), head: u64::from_le_bytes(head) };
+    let draw = EntropyDraw {
+        bytes: bytes.len(),
+        head: u64::from_le_bytes(head),
+    };
     let _ = DRAWS.try_with(|draws| {
         if let Ok(mut draws) = draws.try_borrow_mut() {
             draws.push(draw);
@@ -238,9 +253,11 @@ pub(super) fn record_draw(bytes: &[u8]) {
 }
 
 /// One reading of the clock `id`, `None` where the real one is to be read: on a thread whose
-/// clocks are not captured, and for clocks of other processes, whose numbers are negative.
+/// clocks are not captured, for clocks of other processes and for numbers that are no clock's.
+///
+/// Processor time counts as virtual time too, since the real one differs from run to run.
 pub(super) fn read_clock(id: libc::clockid_t) -> Option<Duration> {
-    if id < 0 || !plugs()?.contains(Plug::Clock) {
+    if !plugs()?.contains(Plug::Clock) {
         return None;
     }
     let base = match id {
@@ -248,7 +265,14 @@ pub(super) fn read_clock(id: libc::clockid_t) -> Option<Duration> {
         | libc::CLOCK_REALTIME_COARSE
         | libc::CLOCK_REALTIME_ALARM
         | libc::CLOCK_TAI => REALTIME_AT_START,
-        _ => MONOTONIC_AT_START,
+        libc::CLOCK_MONOTONIC
+        | libc::CLOCK_MONOTONIC_RAW
+        | libc::CLOCK_MONOTONIC_COARSE
+        | libc::CLOCK_BOOTTIME
+        | libc::CLOCK_BOOTTIME_ALARM
+        | libc::CLOCK_PROCESS_CPUTIME_ID
+        | libc::CLOCK_THREAD_CPUTIME_ID => MONOTONIC_AT_START,
+        _ => return None,
     };
     let (clock, reading) = CLOCK.try_with(Cell::get).ok()?.read();
     CLOCK.try_with(|cell| cell.set(clock)).ok()?;
@@ -270,21 +294,24 @@ pub(super) fn refuse_thread() -> bool {
     true
 }
 
-/// Virtual time, and the last reading of it.
+/// Virtual time, and how often it was read.
 #[derive(Clone, Copy, Debug)]
 struct Clock {
     now: Duration,
-    /// The latest reading given out. It runs ahead of `now` by a nanosecond a reading and is
-    /// caught up by the next move, so that readings leave no lasting drift.
-    read: Duration,
+    /// How far the readings have run ahead of `now`. It never shrinks, so that between two readings
+    /// at least the virtual time passes: a timer that has just fired finds its time-out over.
+    ahead: Duration,
 }
 
 impl Clock {
-    const AT_START: Self = Self { now: Duration::ZERO, read: Duration::ZERO };
+    const AT_START: Self = Self {
+        now: Duration::ZERO,
+        ahead: Duration::ZERO,
+    };
 
     fn read(self) -> (Self, Duration) {
-        let read = self.now.max(self.read + READING);
-        (Self { read, ..self }, read)
+        let ahead = self.ahead + READING;
+        (Self { ahead, ..self }, self.now + ahead)
     }
 }
 
@@ -300,10 +327,22 @@ mod tests {
     }
 
     #[test]
-    fn a_move_of_the_clock_catches_up_with_the_readings() {
-        let (clock, _) = Clock::AT_START.read();
-        let moved = Clock { now: Duration::from_millis(1), ..clock };
-        assert_eq!(moved.read().1, Duration::from_millis(1));
+    fn no_less_than_the_virtual_time_passes_between_two_readings() {
+        let (clock, first) = Clock::AT_START.read();
+        let (clock, _) = clock.read();
+        let moved = Clock {
+            now: Duration::from_secs(5),
+            ..clock
+        };
+        assert!(moved.read().1 >= first + Duration::from_secs(5));
+    }
+
+    #[test]
+    fn virtual_time_never_goes_back() {
+        let _capture = Capture::enter(Seed::new(1), Plugs::all()).expect("a fresh thread");
+        set_now(Duration::from_secs(5));
+        set_now(Duration::from_secs(4));
+        assert_eq!(now(), Duration::from_secs(5));
     }
 
     #[test]
@@ -312,7 +351,9 @@ mod tests {
         let second = Capture::enter(Seed::new(2), Plugs::all()).map(drop);
         assert_eq!(second, Err(CaptureError::AlreadyCaptured));
         drop(first);
-        Capture::enter(Seed::new(2), Plugs::all()).map(drop).expect("the first has ended");
+        Capture::enter(Seed::new(2), Plugs::all())
+            .map(drop)
+            .expect("the first has ended");
     }
 
     #[test]

@@ -22,12 +22,8 @@ type GetEntropy = unsafe extern "C" fn(*mut c_void, size_t) -> c_int;
 type ClockGetTime = unsafe extern "C" fn(clockid_t, *mut timespec) -> c_int;
 type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
 type StartRoutine = extern "C" fn(*mut c_void) -> *mut c_void;
-type PthreadCreate = unsafe extern "C" fn(
-    *mut pthread_t,
-    *const pthread_attr_t,
-    StartRoutine,
-    *mut c_void,
-) -> c_int;
+type PthreadCreate =
+    unsafe extern "C" fn(*mut pthread_t, *const pthread_attr_t, StartRoutine, *mut c_void) -> c_int;
 
 /// The most that `getentropy` gives in one call.
 const GETENTROPY_MAX_BYTES: size_t = 256;
@@ -48,11 +44,27 @@ static PTHREAD_CREATE: Real = Real::new(c"pthread_create");
 /// The first function that is found elsewhere.
 pub(super) fn verify() -> Result<(), &'static str> {
     let hooks = [
-        (c"getrandom", "getrandom", getrandom as GetRandom as *const c_void),
-        (c"getentropy", "getentropy", getentropy as GetEntropy as *const c_void),
-        (c"clock_gettime", "clock_gettime", clock_gettime as ClockGetTime as *const c_void),
+        (
+            c"getrandom",
+            "getrandom",
+            getrandom as GetRandom as *const c_void,
+        ),
+        (
+            c"getentropy",
+            "getentropy",
+            getentropy as GetEntropy as *const c_void,
+        ),
+        (
+            c"clock_gettime",
+            "clock_gettime",
+            clock_gettime as ClockGetTime as *const c_void,
+        ),
         (c"syscall", "syscall", syscall as *const c_void),
-        (c"pthread_create", "pthread_create", pthread_create as PthreadCreate as *const c_void),
+        (
+            c"pthread_create",
+            "pthread_create",
+            pthread_create as PthreadCreate as *const c_void,
+        ),
     ];
     for (symbol, name, hook) in hooks {
         // SAFETY: the name ends with a nul byte, and looking it up has no other precondition.
@@ -122,10 +134,12 @@ unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) -> c_i
     if !time.is_null()
         && let Some(reading) = capture::read_clock(clock)
     {
-        let tv_sec = reading.as_secs().cast_signed();
-        let tv_nsec = c_long::from(reading.subsec_nanos());
+        let reading = timespec {
+            tv_sec: reading.as_secs().cast_signed(),
+            tv_nsec: c_long::from(reading.subsec_nanos()),
+        };
         // SAFETY: it is not null, so by the caller's promise valid for a write.
-        unsafe { time.write(timespec { tv_sec, tv_nsec }) };
+        unsafe { time.write(reading) };
         return 0;
     }
     // SAFETY: the type is the C library's prototype.
@@ -253,7 +267,10 @@ struct Real {
 
 impl Real {
     const fn new(name: &'static CStr) -> Self {
-        Self { name, address: AtomicPtr::new(ptr::null_mut()) }
+        Self {
+            name,
+            address: AtomicPtr::new(ptr::null_mut()),
+        }
     }
 
     /// The real function, `None` if the C library has none of this name. Threads that race here
@@ -276,5 +293,82 @@ impl Real {
         // SAFETY: it is not null, has the size of a pointer, and by the caller's promise is a
         // function of this type.
         Some(unsafe { mem::transmute_copy::<*mut c_void, F>(&address) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::super::capture::{Capture, take_entropy_draws};
+    use super::super::plug::{Plug, Plugs};
+    use super::*;
+    use crate::seed::Seed;
+
+    fn errno() -> Option<c_int> {
+        io::Error::last_os_error().raw_os_error()
+    }
+
+    #[test]
+    fn errors_are_the_real_ones_on_a_captured_thread() {
+        let _capture = Capture::enter(Seed::new(1), Plugs::all()).expect("a fresh thread");
+        let mut buffer = [0_u8; GETENTROPY_MAX_BYTES + 1];
+        // SAFETY: the buffer is as long as it is said to be; the other arguments are not followed.
+        unsafe {
+            assert_eq!(
+                libc::getentropy(buffer.as_mut_ptr().cast(), buffer.len()),
+                -1
+            );
+            assert_eq!(errno(), Some(libc::EIO));
+            assert_eq!(libc::getrandom(ptr::null_mut(), 8, 0), -1);
+            assert_eq!(errno(), Some(libc::EFAULT));
+            let mut time = mem::zeroed();
+            assert_eq!(libc::clock_gettime(4711, &raw mut time), -1);
+            assert_eq!(errno(), Some(libc::EINVAL));
+            assert_eq!(libc::syscall(libc::SYS_close, -1), -1);
+            assert_eq!(errno(), Some(libc::EBADF));
+        }
+        assert_eq!(take_entropy_draws(), []);
+    }
+
+    #[test]
+    fn asking_whether_the_call_exists_is_no_draw() {
+        let _capture = Capture::enter(Seed::new(1), Plugs::all()).expect("a fresh thread");
+        // SAFETY: no byte is written.
+        unsafe {
+            assert_eq!(libc::getrandom(ptr::dangling_mut(), 0, 0), 0);
+            assert_eq!(
+                libc::syscall(libc::SYS_getrandom, ptr::dangling_mut::<u8>(), 0, 0),
+                0
+            );
+        }
+        assert_eq!(take_entropy_draws(), []);
+    }
+
+    #[test]
+    fn every_way_of_drawing_takes_from_one_stream() {
+        let draw_all = || {
+            let mut bytes = [[0_u8; 8]; 3];
+            let [first, second, third] = &mut bytes;
+            // SAFETY: each buffer has the length that is given with it.
+            unsafe {
+                libc::getrandom(first.as_mut_ptr().cast(), 8, 0);
+                libc::getentropy(second.as_mut_ptr().cast(), 8);
+                libc::syscall(libc::SYS_getrandom, third.as_mut_ptr(), 8, 0);
+            }
+            bytes.map(u64::from_le_bytes)
+        };
+        let capture = Capture::enter(Seed::new(1), Plugs::all()).expect("a fresh thread");
+        let drawn = draw_all();
+        let reported: Vec<u64> = take_entropy_draws().iter().map(|draw| draw.head).collect();
+        assert_eq!(reported, drawn);
+        drop(capture);
+
+        let leaky = Plugs::all().without(Plug::Entropy);
+        let _capture = Capture::enter(Seed::new(1), leaky).expect("the first has ended");
+        let leaked = draw_all();
+        assert_ne!(leaked, drawn);
+        let reported: Vec<u64> = take_entropy_draws().iter().map(|draw| draw.head).collect();
+        assert_eq!(reported, leaked, "a leak is reported with its real bytes");
     }
 }

@@ -20,8 +20,13 @@ pub enum Plug {
 
 impl Plug {
     /// Every plug, in the order in which they are documented.
-    pub const ALL: [Self; 5] =
-        [Self::Entropy, Self::Clock, Self::SelectSeed, Self::Fastrand, Self::Threads];
+    pub const ALL: [Self; 5] = [
+        Self::Entropy,
+        Self::Clock,
+        Self::SelectSeed,
+        Self::Fastrand,
+        Self::Threads,
+    ];
 
     /// The name in kebab case, as on the command line.
     #[must_use]
@@ -51,7 +56,9 @@ impl FromStr for Plug {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let found = Self::ALL.into_iter().find(|plug| plug.name() == text);
-        found.ok_or_else(|| UnknownPlug { name: text.to_owned() })
+        found.ok_or_else(|| UnknownPlug {
+            name: text.to_owned(),
+        })
     }
 }
 
@@ -83,7 +90,11 @@ impl Plugs {
     /// Every plug, as a run needs them.
     #[must_use]
     pub fn all() -> Self {
-        Self(Plug::ALL.into_iter().fold(0, |bits, plug| bits | plug.bit()))
+        Self(
+            Plug::ALL
+                .into_iter()
+                .fold(0, |bits, plug| bits | plug.bit()),
+        )
     }
 
     /// These plugs but `plug`.
@@ -100,7 +111,9 @@ impl Plugs {
 
     /// The plugs in their documented order.
     pub fn iter(self) -> impl Iterator<Item = Plug> {
-        Plug::ALL.into_iter().filter(move |&plug| self.contains(plug))
+        Plug::ALL
+            .into_iter()
+            .filter(move |&plug| self.contains(plug))
     }
 }
 
@@ -134,7 +147,10 @@ mod tests {
 
     #[test]
     fn an_unknown_plug_is_told_what_is_allowed() {
-        let error = "clocks".parse::<Plug>().expect_err("no such plug").to_string();
+        let error = "clocks"
+            .parse::<Plug>()
+            .expect_err("no such plug")
+            .to_string();
         for plug in Plug::ALL {
             assert!(error.contains(plug.name()), "{error} does not name {plug}");
         }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 use std::thread;
@@ -78,26 +79,35 @@ pub fn run_on_own_thread<T: Send>(
         let result = panic::catch_unwind(AssertUnwindSafe(run));
         (result.ok(), take_violations(), take_panics())
     };
-    let builder = thread::Builder::new().name(name.replace('\0', " ")).stack_size(STACK_BYTES);
+    let builder = thread::Builder::new()
+        .name(name.replace('\0', " "))
+        .stack_size(STACK_BYTES);
     let ended = thread::scope(|scope| {
         let handle = builder.spawn_scoped(scope, body)?;
-        Ok(handle.join().unwrap_or_else(|_| (None, Vec::new(), Vec::new())))
+        Ok(handle
+            .join()
+            .unwrap_or_else(|_| (None, Vec::new(), Vec::new())))
     });
     match ended {
         Ok((Some(result), violations, panics)) if violations.is_empty() && panics.is_empty() => {
             Ok(result)
         }
-        Ok((_, violations, panics)) => {
-            Err(RunError::Failed { name: name.to_owned(), violations, panics })
-        }
-        Err(source) => Err(RunError::NotStarted { name: name.to_owned(), source }),
+        Ok((_, violations, panics)) => Err(RunError::Failed {
+            name: name.to_owned(),
+            violations,
+            panics,
+        }),
+        Err(source) => Err(RunError::NotStarted {
+            name: name.to_owned(),
+            source,
+        }),
     }
 }
 
 /// The panics of this run since the last call, oldest first; none on a thread that is no run's.
 #[must_use]
 pub fn take_panics() -> Vec<RunPanic> {
-    PANICS.with_borrow_mut(|panics| panics.as_mut().map(std::mem::take).unwrap_or_default())
+    PANICS.with_borrow_mut(|panics| panics.as_mut().map(mem::take).unwrap_or_default())
 }
 
 /// Puts a panic hook of ours before the one that is set, once a process.
@@ -117,10 +127,19 @@ fn keep_panics_of_runs() {
 fn keep(info: &PanicHookInfo<'_>) -> bool {
     PANICS
         .try_with(|panics| {
-            let Ok(mut panics) = panics.try_borrow_mut() else { return false };
-            let Some(panics) = panics.as_mut() else { return false };
-            let message = info.payload_as_str().unwrap_or("a value that is not text").to_owned();
-            let location = info.location().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+            let Ok(mut panics) = panics.try_borrow_mut() else {
+                return false;
+            };
+            let Some(panics) = panics.as_mut() else {
+                return false;
+            };
+            let message = info
+                .payload_as_str()
+                .unwrap_or("a value that is not text")
+                .to_owned();
+            let location = info
+                .location()
+                .map_or_else(|| "unknown".to_owned(), ToString::to_string);
             panics.push(RunPanic { message, location });
             true
         })
@@ -147,7 +166,12 @@ mod tests {
         };
         assert_eq!(panics.len(), 1);
         assert_eq!(panics[0].message, "no path to b");
-        assert!(panics[0].location.starts_with("sim/src/determinism/thread.rs:"), "{panics:?}");
+        assert!(
+            panics[0]
+                .location
+                .starts_with("sim/src/determinism/thread.rs:"),
+            "{panics:?}"
+        );
     }
 
     #[test]

@@ -23,7 +23,10 @@ impl fmt::Display for Violation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OsThread { made_by } => {
-                write!(formatter, "an OS thread was made inside the run by {made_by}")
+                write!(
+                    formatter,
+                    "an OS thread was made inside the run by {made_by}"
+                )
             }
         }
     }
@@ -59,8 +62,10 @@ pub(super) fn record_os_thread() {
 /// The most useful function name in a printed backtrace: the innermost one that belongs neither to
 /// the standard library nor to the hooks, nor, if there is another, to tokio.
 fn maker(backtrace: &str) -> String {
-    let mut functions =
-        backtrace.lines().filter_map(frame_function).filter(|function| !is_plumbing(function));
+    let mut functions = backtrace
+        .lines()
+        .filter_map(frame_function)
+        .filter(|function| !is_plumbing(function));
     let Some(entry) = functions.next() else {
         return "a function without symbols".to_owned();
     };
@@ -154,6 +159,9 @@ mod tests {
 
     #[test]
     fn a_backtrace_without_symbols_still_gives_a_violation() {
-        assert_eq!(maker("   0: <unknown>\n   1: <unknown>"), "a function without symbols");
+        assert_eq!(
+            maker("   0: <unknown>\n   1: <unknown>"),
+            "a function without symbols"
+        );
     }
 }
