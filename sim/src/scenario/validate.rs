@@ -1,0 +1,312 @@
+//! From the document to the model: names resolved, defaults filled in, contradictions refused.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::document::{
+    Document, ExpectDocument, LinkDocument, Named, NetworkDocument, OutcomeName, PeerDocument,
+};
+use super::error::{ProblemKind, Problems};
+use super::model::{Action, Expectation, Link, Network, Peer, Scenario, ScriptStep, Servers};
+use super::script;
+
+/// How long a call lasts where the file says nothing.
+const TALK: Duration = Duration::from_secs(5);
+
+/// What the first two peers play where the file says nothing: different tones, so that nobody
+/// takes an echo of their own for the other side.
+const TONES: [&str; 2] = ["tone-low.opus", "tone-high.opus"];
+
+const LONGEST_NAME: usize = 32;
+
+/// The model of `document`, or `None` and the reasons in `problems`.
+pub(super) fn scenario(
+    path: &Path,
+    document: Document,
+    problems: &mut Problems<'_>,
+) -> Option<Scenario> {
+    let about = about(document.about, problems);
+    let networks = networks(&document.network, problems);
+    let peers = peers(path, &document.peer, &networks, problems);
+    let servers = Servers {
+        delay: document
+            .servers
+            .delay
+            .map_or(Servers::default().delay, |delay| delay.0),
+        turn: document.servers.turn,
+        stun: document.servers.stun,
+    };
+    let expect = expectation(&document.expect, &peers, problems);
+    if let (Expectation::Unreachable { .. }, Some(talk)) = (&expect, &document.talk) {
+        problems.push(
+            talk.span(),
+            ProblemKind::Contradiction {
+                message: "nobody talks where `unreachable` is expected".to_owned(),
+                allowed: "`[talk]` with `outcome = \"audio-connected\"` only",
+            },
+        );
+    }
+    let length = document
+        .talk
+        .as_ref()
+        .and_then(|talk| talk.get_ref().length);
+    let talk = script::Talk {
+        length: length.map_or(TALK, |length| length.0),
+        written: document.talk.as_ref().map(Spanned::span),
+    };
+    let steps = document.script.as_deref();
+    let (script, talk) = script::steps(steps, &document.peer, talk, problems)?;
+    check_tones(&script, &peers, &document.peer, problems);
+    problems.is_empty().then(|| Scenario {
+        name: path
+            .file_stem()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+            .into_owned(),
+        path: path.to_owned(),
+        about,
+        networks,
+        peers,
+        servers,
+        script,
+        expect,
+        talk,
+    })
+}
+
+fn about(about: Option<Spanned<String>>, problems: &mut Problems<'_>) -> String {
+    const ALLOWED: &str = "what the scenario asks, in one line of text";
+    let Some(about) = about else {
+        problems.push_missing(0..0, "about", ALLOWED);
+        return String::new();
+    };
+    let text = about.get_ref().trim();
+    if text.is_empty() || text.chars().any(char::is_control) {
+        problems.push(about.span(), ProblemKind::NotALine { allowed: ALLOWED });
+    }
+    text.to_owned()
+}
+
+fn networks(
+    documents: &Named<NetworkDocument>,
+    problems: &mut Problems<'_>,
+) -> BTreeMap<String, Network> {
+    let mut networks = BTreeMap::new();
+    for (name, document) in documents {
+        check_name(name, problems);
+        let document = document.get_ref();
+        let network = Network {
+            nat: document.nat,
+            udp: document.udp,
+            lan: link(&document.lan, Link::LAN),
+            uplink: link(&document.uplink, Link::UPLINK),
+        };
+        networks.insert(name.get_ref().clone(), network);
+    }
+    networks
+}
+
+fn link(document: &LinkDocument, default: Link) -> Link {
+    Link {
+        delay: document.delay.map_or(default.delay, |delay| delay.0),
+        loss: document.loss.map_or(default.loss, |loss| loss.0),
+    }
+}
+
+fn peers(
+    path: &Path,
+    documents: &Named<PeerDocument>,
+    networks: &BTreeMap<String, Network>,
+    problems: &mut Problems<'_>,
+) -> BTreeMap<String, Peer> {
+    if documents.len() < 2 {
+        let count = documents.len();
+        let span = documents.keys().next().map_or(0..0, Spanned::span);
+        problems.push(span, ProblemKind::TooFewPeers { count });
+    }
+    let fixtures = fixtures_directory(path);
+    if fixtures.is_none() {
+        problems.push(0..0, ProblemKind::NoFixturesDirectory);
+    }
+    let mut peers = BTreeMap::new();
+    for (position, (name, document)) in documents.iter().enumerate() {
+        check_name(name, problems);
+        let network = network_of(document, networks, problems);
+        let plays = plays(document, position, fixtures.as_deref(), problems);
+        peers.insert(name.get_ref().clone(), Peer { network, plays });
+    }
+    peers
+}
+
+fn network_of(
+    document: &Spanned<PeerDocument>,
+    networks: &BTreeMap<String, Network>,
+    problems: &mut Problems<'_>,
+) -> String {
+    let Some(network) = &document.get_ref().network else {
+        problems.push_missing(document.span(), "network", "the name of a `[network.NAME]`");
+        return String::new();
+    };
+    if !networks.contains_key(network.get_ref()) {
+        let known = networks.keys().map(String::as_str);
+        let kind = ProblemKind::unknown("network", network.get_ref(), known);
+        problems.push(network.span(), kind);
+    }
+    network.get_ref().clone()
+}
+
+fn plays(
+    document: &Spanned<PeerDocument>,
+    position: usize,
+    fixtures: Option<&Path>,
+    problems: &mut Problems<'_>,
+) -> PathBuf {
+    let (name, span) = match (&document.get_ref().plays, TONES.get(position)) {
+        (Some(name), _) => (name.get_ref().as_str(), name.span()),
+        (None, Some(tone)) => (*tone, document.span()),
+        (None, None) => {
+            let allowed =
+                "the name of a file in `fixtures`; only the first two peers have a default";
+            problems.push_missing(document.span(), "plays", allowed);
+            return PathBuf::new();
+        }
+    };
+    let Some(fixtures) = fixtures else {
+        return PathBuf::new();
+    };
+    let file = fixtures.join(name);
+    let stays_inside = Path::new(name)
+        .components()
+        .all(|component| matches!(component, Component::Normal(_)));
+    if !stays_inside || !file.is_file() {
+        let directory = fixtures.display().to_string();
+        let known = files_in(fixtures);
+        problems.push(span, ProblemKind::MissingFixture { directory, known });
+    }
+    file
+}
+
+/// The nearest directory `fixtures` beside or above the scenario. Found upwards, so that a
+/// scenario in any depth, and one that somebody else keeps in a project of their own, has its own.
+fn fixtures_directory(scenario: &Path) -> Option<PathBuf> {
+    let above = |path: &Path| {
+        let mut candidates = path
+            .ancestors()
+            .skip(1)
+            .map(|directory| directory.join("fixtures"));
+        candidates.find(|candidate| candidate.is_dir())
+    };
+    // A relative path is kept relative where possible, since it is shown in errors.
+    above(scenario).or_else(|| above(&std::path::absolute(scenario).ok()?))
+}
+
+fn files_in(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter(|entry| {
+            entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "opus")
+        })
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+fn expectation(
+    document: &ExpectDocument,
+    peers: &BTreeMap<String, Peer>,
+    problems: &mut Problems<'_>,
+) -> Expectation {
+    for peer in document.selected.keys() {
+        if !peers.contains_key(peer.get_ref()) {
+            let known = peers.keys().map(String::as_str);
+            problems.push(
+                peer.span(),
+                ProblemKind::unknown("peer", peer.get_ref(), known),
+            );
+        }
+    }
+    let mut only_with = |span, outcome: &str, allowed| {
+        let message = format!("this means nothing where `{outcome}` is expected");
+        problems.push(span, ProblemKind::Contradiction { message, allowed });
+    };
+    match document.outcome {
+        OutcomeName::AudioConnected => {
+            if let Some(cause) = &document.cause {
+                let allowed = "`cause` with `outcome = \"unreachable\"` only";
+                only_with(cause.span(), "audio-connected", allowed);
+            }
+            let selected = document.selected.iter();
+            Expectation::AudioConnected {
+                within: document.within.as_ref().map(|within| within.get_ref().0),
+                path: document.path.as_ref().map(|path| *path.get_ref()),
+                selected: selected
+                    .map(|(peer, kind)| (peer.get_ref().clone(), *kind.get_ref()))
+                    .collect(),
+            }
+        }
+        OutcomeName::Unreachable => {
+            let spans = [
+                document.within.as_ref().map(Spanned::span),
+                document.path.as_ref().map(Spanned::span),
+                document.selected.keys().next().map(Spanned::span),
+            ];
+            for span in spans.into_iter().flatten() {
+                let allowed =
+                    "`within`, `path` and `selected` with `outcome = \"audio-connected\"` only";
+                only_with(span, "unreachable", allowed);
+            }
+            if let Some(cause) = &document.cause
+                && cause.get_ref().trim().is_empty()
+            {
+                let allowed = "a part of the cause that the run names";
+                problems.push(cause.span(), ProblemKind::NotALine { allowed });
+            }
+            Expectation::Unreachable {
+                cause: document.cause.as_ref().map(|cause| cause.get_ref().clone()),
+            }
+        }
+    }
+}
+
+/// Both sides of a call play different files: whoever hears their own echo hears nobody.
+fn check_tones(
+    script: &[ScriptStep],
+    peers: &BTreeMap<String, Peer>,
+    documents: &Named<PeerDocument>,
+    problems: &mut Problems<'_>,
+) {
+    for step in script {
+        let Action::Call { callee } = &step.action else {
+            continue;
+        };
+        let plays = |name: &str| peers.get(name).map(|peer| &peer.plays);
+        let document = documents.get(callee.as_str());
+        if plays(&step.peer) == plays(callee)
+            && let Some(document) = document
+        {
+            let written = document.get_ref().plays.as_ref().map(Spanned::span);
+            let kind = ProblemKind::Contradiction {
+                message: format!("`{}`, who calls this peer, plays the same file", step.peer),
+                allowed: "a different file for each side of a call",
+            };
+            problems.push(written.unwrap_or_else(|| document.span()), kind);
+        }
+    }
+}
+
+/// Names become host names of the world, so they have to be ones (RFC 1123 section 2.1).
+fn check_name(name: &Spanned<String>, problems: &mut Problems<'_>) {
+    let text = name.get_ref();
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let starts_well = text.starts_with(|c: char| c.is_ascii_lowercase());
+    if !starts_well || text.len() > LONGEST_NAME || !text.chars().all(allowed) {
+        problems.push(name.span(), ProblemKind::BadName);
+    }
+}

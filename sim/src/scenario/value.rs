@@ -1,0 +1,373 @@
+//! The values that TOML has no type for: durations, shares and moments of the script.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Visitor};
+use thiserror::Error;
+
+use super::model::{Probability, Trigger};
+
+/// The shortest delay a link can have: the step of the world.
+pub const SHORTEST_DELAY: Duration = Duration::from_millis(1);
+
+/// The longest delay a link can have. A signaling connection gives up long before it.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(10);
+
+/// The longest duration, and the latest moment, that a script can name.
+pub const LONGEST_TIME: Duration = Duration::from_secs(3600);
+
+/// Why a text is not the value it should be. Whoever reports it names the text.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ValueError {
+    /// There is nothing between the quotes.
+    #[error("this is empty")]
+    Empty,
+    /// The value starts with a minus sign.
+    #[error("this is negative")]
+    Negative,
+    /// The text does not have the form of the value.
+    #[error("this is not {0}")]
+    Malformed(&'static str),
+    /// A number stands without its unit.
+    #[error("the unit is missing")]
+    NoUnit,
+    /// The world's timers count whole milliseconds.
+    #[error("this is not a whole number of milliseconds, which the world counts in")]
+    TooFine,
+    /// The value is below the least one.
+    #[error("this is under {}, the shortest delay of the world", format_duration(*.0))]
+    TooShort(Duration),
+    /// The value is above the greatest one.
+    #[error("this is over {}", format_duration(*.0))]
+    TooLong(Duration),
+    /// Everything is not enough.
+    #[error("this is over 100%")]
+    OverAHundred,
+    /// A share has more decimals than are kept.
+    #[error("this has more than four decimals")]
+    TooPrecise,
+}
+
+/// Reads a duration: `80ms`, `1.5s`, `1m30s`, `1h`.
+///
+/// Units are `h`, `m`, `s` and `ms`, each at most once and from the largest to the smallest. The
+/// last number may have decimals as long as the whole comes to full milliseconds.
+///
+/// # Errors
+///
+/// Where the text has another form, is negative, has no unit, is finer than a millisecond, or does
+/// not fit into a [`Duration`].
+pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
+    whole_milliseconds(parse_exact(text)?)
+}
+
+/// Writes a duration the way [`parse_duration`] reads it; what is finer than a millisecond is
+/// left out.
+#[must_use]
+pub fn format_duration(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    if milliseconds == 0 {
+        return "0s".to_owned();
+    }
+    let units = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    let mut rest = milliseconds;
+    let mut text = String::new();
+    for (unit, size) in units {
+        if rest >= size {
+            text.push_str(&format!("{}{unit}", rest / size));
+            rest %= size;
+        }
+    }
+    text
+}
+
+/// Reads a percentage from `0%` to `100%` with at most four decimals: `5%`, `0.25%`.
+///
+/// # Errors
+///
+/// Where the text has another form, is negative, lacks its `%`, or is over 100 %.
+pub fn parse_percentage(text: &str) -> Result<Probability, ValueError> {
+    let malformed = || ValueError::Malformed("a percentage");
+    let body = refuse_empty_or_negative(text)?;
+    let Some(number) = body.strip_suffix('%') else {
+        let is_number = body.parse::<f64>().is_ok();
+        return Err(if is_number {
+            ValueError::NoUnit
+        } else {
+            malformed()
+        });
+    };
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+    let digits_only = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    if !digits_only(whole) || !digits_only(decimals) {
+        return Err(malformed());
+    }
+    if decimals.len() > 4 {
+        return Err(ValueError::TooPrecise);
+    }
+    // One percent is 10,000 parts per million, so four decimals are kept without rounding.
+    let parts_per_million = format!("{whole}{decimals:0<4}").parse::<u32>().ok();
+    parts_per_million
+        .and_then(Probability::from_parts_per_million)
+        .ok_or(ValueError::OverAHundred)
+}
+
+/// A link's delay, from [`SHORTEST_DELAY`] to [`LONGEST_DELAY`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DelayValue(pub(super) Duration);
+
+/// A length or a moment, from nothing to [`LONGEST_TIME`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TimeValue(pub(super) Duration);
+
+/// The share of packets that is lost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LossValue(pub(super) Probability);
+
+/// What a step waits for, written as an event and a wait: `ringing + 1s`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TriggerValue(pub(super) Trigger);
+
+impl DelayValue {
+    const EXPECTED: &str = "a delay in quotes from \"1ms\" to \"10s\", such as \"80ms\"";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        // Checked before the world's step, since "0.5ms" is better told that it is too short.
+        let delay = parse_exact(text)?;
+        if delay < SHORTEST_DELAY {
+            return Err(ValueError::TooShort(SHORTEST_DELAY));
+        }
+        let delay = whole_milliseconds(delay)?;
+        at_most(delay, LONGEST_DELAY).map(Self)
+    }
+}
+
+impl TimeValue {
+    const EXPECTED: &str = "a time in quotes from \"0s\" to \"1h\", such as \"1m30s\" or \"1.5s\"";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        at_most(parse_duration(text)?, LONGEST_TIME).map(Self)
+    }
+}
+
+impl LossValue {
+    const EXPECTED: &str = "a percentage in quotes from \"0%\" to \"100%\", such as \"2.5%\"";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        parse_percentage(text).map(Self)
+    }
+}
+
+impl TriggerValue {
+    const EXPECTED: &str = "\"ringing + TIME\" or \"audio + TIME\", such as \"audio + 5s\"";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let (event, wait) = text.split_once('+').unwrap_or((text, "0s"));
+        let after: fn(Duration) -> Trigger = match event.trim() {
+            "ringing" => Trigger::AfterRinging,
+            "audio" => Trigger::AfterAudio,
+            "" if text.is_empty() => return Err(ValueError::Empty),
+            _ => {
+                return Err(ValueError::Malformed("an event of the call"));
+            }
+        };
+        let wait = TimeValue::parse(wait.trim())?;
+        Ok(Self(after(wait.0)))
+    }
+}
+
+/// Lets serde read a value from a TOML string, so that the error it reports carries the place.
+macro_rules! deserialize_from_text {
+    ($($value:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $value {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(TextVisitor {
+                    expected: <$value>::EXPECTED,
+                    parse: <$value>::parse,
+                })
+            }
+        }
+    )*};
+}
+
+deserialize_from_text!(DelayValue, TimeValue, LossValue, TriggerValue);
+
+struct TextVisitor<T> {
+    expected: &'static str,
+    parse: fn(&str) -> Result<T, ValueError>,
+}
+
+impl<T> Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.expected)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text)
+            .map_err(|error| E::custom(format!("{error}, expected {}", self.expected)))
+    }
+}
+
+fn parse_exact(text: &str) -> Result<Duration, ValueError> {
+    let malformed = || ValueError::Malformed("a duration");
+    let mut rest = refuse_empty_or_negative(text)?;
+    let mut total = Duration::ZERO;
+    let mut smallest = None;
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(end_of(rest, |c| c.is_ascii_digit() || c == '.'));
+        let (unit, after) = after.split_at(end_of(after, |c| c.is_ascii_alphabetic()));
+        let unit = match unit {
+            "h" => Duration::from_secs(3600),
+            "m" => Duration::from_secs(60),
+            "s" => Duration::from_secs(1),
+            "ms" => Duration::from_millis(1),
+            // Understood only to say that they are too fine.
+            "us" => Duration::from_micros(1),
+            "ns" => Duration::from_nanos(1),
+            "" if after.is_empty() => return Err(ValueError::NoUnit),
+            _ => return Err(malformed()),
+        };
+        let is_last = after.is_empty();
+        if smallest.is_some_and(|smallest| unit >= smallest) || (number.contains('.') && !is_last) {
+            return Err(malformed());
+        }
+        let part = multiply(number, unit).ok_or_else(malformed)?;
+        total = total.checked_add(part).ok_or_else(malformed)?;
+        smallest = Some(unit);
+        rest = after;
+    }
+    Ok(total)
+}
+
+fn refuse_empty_or_negative(text: &str) -> Result<&str, ValueError> {
+    if text.trim().is_empty() {
+        return Err(ValueError::Empty);
+    }
+    if text.starts_with(['-', '−']) {
+        return Err(ValueError::Negative);
+    }
+    Ok(text)
+}
+
+fn end_of(text: &str, belongs: impl Fn(char) -> bool) -> usize {
+    text.find(|c| !belongs(c)).unwrap_or(text.len())
+}
+
+/// `number` × `unit` without rounding; `None` where the number is malformed, overflows, or is
+/// finer than a nanosecond.
+fn multiply(number: &str, unit: Duration) -> Option<Duration> {
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+    let scale = 10_u128.checked_pow(u32::try_from(decimals.len()).ok()?)?;
+    let digits = |part: &str| {
+        let valid = !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+        valid.then(|| part.parse::<u128>().ok()).flatten()
+    };
+    let scaled = digits(whole)?
+        .checked_mul(scale)?
+        .checked_add(digits(decimals)?)?;
+    let nanoseconds = scaled.checked_mul(unit.as_nanos())?;
+    if nanoseconds % scale != 0 {
+        return None;
+    }
+    u64::try_from(nanoseconds / scale)
+        .ok()
+        .map(Duration::from_nanos)
+}
+
+fn whole_milliseconds(duration: Duration) -> Result<Duration, ValueError> {
+    if duration.subsec_nanos() % 1_000_000 != 0 {
+        return Err(ValueError::TooFine);
+    }
+    Ok(duration)
+}
+
+fn at_most(duration: Duration, most: Duration) -> Result<Duration, ValueError> {
+    if duration > most {
+        return Err(ValueError::TooLong(most));
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn milliseconds(text: &str) -> Option<u128> {
+        parse_duration(text)
+            .ok()
+            .map(|duration| duration.as_millis())
+    }
+
+    #[test]
+    fn durations_are_read_in_every_form_the_reference_names() {
+        assert_eq!(milliseconds("80ms"), Some(80));
+        assert_eq!(milliseconds("1.5s"), Some(1500));
+        assert_eq!(milliseconds("1m30s"), Some(90_000));
+        assert_eq!(milliseconds("1h2m3s4ms"), Some(3_723_004));
+        assert_eq!(milliseconds("0s"), Some(0));
+        assert_eq!(milliseconds("0.25m"), Some(15_000));
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in [
+            "", " ", "5", "s", "5 s", "1s1m", "1s1s", "1.5m3s", "1.s", ".5s", "1.2.3s", "५s",
+        ] {
+            assert!(
+                parse_duration(text).is_err(),
+                "{text:?} was read as a duration"
+            );
+        }
+        assert_eq!(parse_duration("-5ms"), Err(ValueError::Negative));
+        assert_eq!(parse_duration("1.5ms"), Err(ValueError::TooFine));
+        assert_eq!(parse_duration("80"), Err(ValueError::NoUnit));
+        let huge = format!("{}h", "9".repeat(60));
+        assert!(parse_duration(&huge).is_err());
+    }
+
+    #[test]
+    fn a_written_duration_reads_back_as_itself() {
+        for text in ["0s", "1ms", "999ms", "1s", "1m30s", "1h", "2h3m4s5ms"] {
+            let duration = parse_duration(text).expect("each text is a duration");
+            assert_eq!(format_duration(duration), text);
+        }
+    }
+
+    #[test]
+    fn percentages_are_exact() {
+        let parts = |text| parse_percentage(text).map(Probability::parts_per_million);
+        assert_eq!(parts("0%"), Ok(0));
+        assert_eq!(parts("5%"), Ok(50_000));
+        assert_eq!(parts("0.0001%"), Ok(1));
+        assert_eq!(parts("100%"), Ok(1_000_000));
+        for text in [
+            "",
+            "%",
+            "5",
+            "5.%",
+            ".5%",
+            "100.0001%",
+            "130%",
+            "-1%",
+            "0.00001%",
+            "1e2%",
+        ] {
+            assert!(parts(text).is_err(), "{text:?} was read as a percentage");
+        }
+    }
+
+    #[test]
+    fn a_trigger_names_its_event_and_its_wait() {
+        let trigger = |text| TriggerValue::parse(text).map(|value| value.0);
+        let second = Duration::from_secs(1);
+        assert_eq!(trigger("ringing + 1s"), Ok(Trigger::AfterRinging(second)));
+        assert_eq!(trigger("audio+1s"), Ok(Trigger::AfterAudio(second)));
+        assert_eq!(trigger("audio"), Ok(Trigger::AfterAudio(Duration::ZERO)));
+        assert!(trigger("silence + 1s").is_err());
+        assert!(trigger("audio + ").is_err());
+    }
+}
