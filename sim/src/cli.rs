@@ -1,1 +1,123 @@
-//! Written soon.
+//! The `ringtrue` command line.
+//!
+//! Exit codes: 0 where all came as expected, 1 where not, 2 for wrong usage or invalid input.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod call;
+mod meta;
+mod progress;
+mod record;
+mod run;
+mod serve;
+
+/// All came as expected.
+const EXIT_EXPECTED: u8 = 0;
+/// Something did not.
+const EXIT_UNEXPECTED: u8 = 1;
+/// Wrong usage or invalid input.
+const EXIT_INVALID: u8 = 2;
+
+/// Runs a real calling client through networks that fail, in virtual time, from one seed.
+#[derive(Debug, Parser)]
+#[command(name = "ringtrue", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Meta(meta::Arguments),
+    Serve(serve::Arguments),
+    Call(call::Arguments),
+    #[command(hide = true)]
+    Record(record::Arguments),
+}
+
+/// Parses the process's arguments and does what they ask.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap prints them where they belong.
+            let code = if error.use_stderr() {
+                EXIT_INVALID
+            } else {
+                EXIT_EXPECTED
+            };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let result = match cli.command {
+        Command::Run(arguments) => run::main(&arguments),
+        Command::Meta(arguments) => meta::main(&arguments),
+        Command::Serve(arguments) => serve::main(&arguments),
+        Command::Call(arguments) => call::main(&arguments),
+        Command::Record(arguments) => record::main(&arguments),
+    };
+    ExitCode::from(result.unwrap_or_else(|report| {
+        print_error(&report);
+        EXIT_INVALID
+    }))
+}
+
+#[expect(clippy::print_stderr, reason = "this is where errors leave the program")]
+fn print_error(report: &miette::Report) {
+    eprintln!("{report:?}");
+}
+
+/// Prints a line of the command's result.
+#[expect(clippy::print_stdout, reason = "this is where results leave the program")]
+fn print_line(line: &str) {
+    println!("{line}");
+}
+
+/// A range of seeds, `A..B` without B, or one seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SeedRange(std::ops::Range<u64>);
+
+impl std::str::FromStr for SeedRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |part: &str| {
+            part.parse::<u64>()
+                .map_err(|_| format!("{part:?} is no seed: allowed is 0 to {}", u64::MAX))
+        };
+        let range = match text.split_once("..") {
+            Some((from, to)) => number(from)?..number(to)?,
+            None => {
+                let seed = number(text)?;
+                seed..seed.saturating_add(1)
+            }
+        };
+        if range.is_empty() {
+            return Err(format!("{text:?} holds no seed: A..B needs A < B"));
+        }
+        Ok(Self(range))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_range_is_half_open() {
+        assert_eq!("3..5".parse(), Ok(SeedRange(3..5)));
+        assert_eq!("7".parse(), Ok(SeedRange(7..8)));
+    }
+
+    #[test]
+    fn an_empty_seed_range_is_refused() {
+        for text in ["5..5", "5..3", "", "..", "a..b", "-1..2"] {
+            assert!(text.parse::<SeedRange>().is_err(), "{text:?} was accepted");
+        }
+    }
+}

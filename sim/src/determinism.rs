@@ -51,7 +51,8 @@ mod thread;
 mod violation;
 
 pub use self::capture::{
-    Capture, CaptureError, EntropyDraw, REALTIME_AT_START, now, set_now, take_entropy_draws,
+    Capture, CaptureError, EntropyDraw, REALTIME_AT_START, VirtualClock, now, set_now, swap_clock,
+    take_entropy_draws,
 };
 pub use self::plug::{Plug, Plugs, UnknownPlug};
 pub use self::thread::{RunError, RunPanic, run_on_own_thread, take_panics};

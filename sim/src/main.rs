@@ -1,3 +1,7 @@
 //! The `ringtrue` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringtrue_sim::cli::main()
+}

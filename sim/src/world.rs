@@ -12,7 +12,7 @@
 //! Links are exact to the nanosecond. Applications wait on tokio timers, which tick in whole
 //! milliseconds, so a host sees a packet at the first millisecond at or after its arrival.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,9 +20,11 @@ use std::time::Duration;
 use turmoil_net::{KernelConfig, Packet as KernelPacket, Transport};
 
 pub mod app;
+pub mod director;
 pub mod domain;
 pub mod host;
 pub mod run;
+pub mod servers;
 pub mod tcp;
 pub mod turmoil;
 
@@ -160,6 +162,12 @@ impl World {
     #[must_use]
     pub fn recorder(&self) -> &Recorder {
         &self.recorder
+    }
+
+    /// The address of `host`.
+    #[must_use]
+    pub fn address(&self, host: HostId) -> IpAddr {
+        self.hosts[host.index()].address
     }
 
     /// The network as `host` sees it.

@@ -1,3 +1,8 @@
 //! The integration tests: one binary, a module per topic.
 
+mod calls;
+mod command_line;
 mod determinism;
+mod lifecycle;
+mod real_sockets;
+mod support;

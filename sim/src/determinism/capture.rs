@@ -204,6 +204,27 @@ pub fn set_now(now: Duration) {
     });
 }
 
+/// The captured clock of one application. Several take turns on the thread of a run, each up to the
+/// end of a step, and none may see that another has been further already.
+#[derive(Clone, Copy, Debug)]
+pub struct VirtualClock(Clock);
+
+impl VirtualClock {
+    /// A clock that shows the virtual time `now`.
+    #[must_use]
+    pub fn showing(now: Duration) -> Self {
+        Self(Clock {
+            now,
+            ..Clock::AT_START
+        })
+    }
+}
+
+/// Puts `clock` in the place of this thread's clock, which is returned to be put back later.
+pub fn swap_clock(clock: VirtualClock) -> VirtualClock {
+    VirtualClock(CLOCK.replace(clock.0))
+}
+
 /// The plugs of this thread, `None` if it is not captured.
 pub(super) fn plugs() -> Option<Plugs> {
     PLUGS.try_with(Cell::get).ok().flatten()

@@ -5,6 +5,7 @@
 //! its hosts receive during the step, runs on its own paused clock to the end of the step, and
 //! leaves behind what its hosts sent, each packet with the virtual time at which it was sent.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -13,8 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep_until};
 use turmoil_net::{EnterGuard, Packet};
 
-use crate::determinism::{Plugs, capture};
-use crate::seed::Seed;
+use crate::determinism::{self, Capture, VirtualClock, swap_clock};
 use crate::trace::{EventKind, HostName, Recorder};
 
 /// What the hosts of the world sent and the fabric has not seen yet, each with its time.
@@ -29,6 +29,8 @@ pub struct Domain {
     name: HostName,
     runtime: Runtime,
     clock: Arc<DomainClock>,
+    /// What the domain's code reads of the operating system's clocks, while others run.
+    readings: Cell<VirtualClock>,
 }
 
 /// The relation between a runtime's own clock and the world's.
@@ -78,11 +80,14 @@ impl Egress {
 
 impl Domain {
     /// Makes a runtime whose clock shows `started` now.
+    ///
+    /// # Panics
+    ///
+    /// When the runtime cannot be made, which takes nothing from the operating system.
     #[must_use]
     pub fn new(
         name: HostName,
-        seed: Seed,
-        plugs: &Plugs,
+        capture: &Capture,
         started: Duration,
         egress: &Egress,
         recorder: &Recorder,
@@ -91,33 +96,39 @@ impl Domain {
             started,
             origin: OnceLock::new(),
         });
-        let runtime = capture::runtime(seed, &format!("runtime/{name}/{started:?}"), plugs, |builder| {
-            let (idle_egress, idle_clock) = (egress.clone(), Arc::clone(&clock));
+        let label = format!("{name} from {started:?}");
+        let runtime = capture.runtime(&label, |builder| {
+            let (egress, idle) = (egress.clone(), Arc::clone(&clock));
             builder.on_thread_park(move || {
                 // Every task is idle: whatever they sent, they sent now.
-                if let Some(now) = idle_clock.now() {
-                    idle_egress.collect(now);
+                if let Some(now) = idle.now() {
+                    egress.collect(now);
                 }
             });
-            let (woken_recorder, woken_clock) = (recorder.clone(), Arc::clone(&clock));
-            let woken_name = name.clone();
+            let (recorder, woken, name) = (recorder.clone(), Arc::clone(&clock), name.clone());
             builder.on_thread_unpark(move || {
-                if let Some(now) = woken_clock.now()
-                    && now > capture::now()
+                if let Some(now) = woken.now()
+                    && now > determinism::now()
                 {
-                    capture::set_now(now);
-                    woken_recorder.record(now, &woken_name, EventKind::Timer);
+                    determinism::set_now(now);
+                    recorder.record(now, &name, EventKind::Timer);
                 }
             });
         });
-        runtime.block_on(async {
-            let _ = clock.origin.set(Instant::now());
-        });
-        Self {
+        let runtime = runtime.expect("a runtime without an I/O driver can always be made");
+        let readings = Cell::new(VirtualClock::showing(started));
+        let domain = Self {
             name,
             runtime,
             clock,
-        }
+            readings,
+        };
+        domain.enter(|runtime| {
+            runtime.block_on(async {
+                let _ = domain.clock.origin.set(Instant::now());
+            });
+        });
+        domain
     }
 
     /// The domain's name: that of its only host, or of the servers.
@@ -142,16 +153,32 @@ impl Domain {
         until: Duration,
         deliveries: Vec<(Duration, D)>,
         egress: &Egress,
-        mut deliver: impl FnMut(D),
+        mut deliver: impl FnMut(Duration, D),
     ) {
-        self.runtime.block_on(async {
-            for (at, delivery) in deliveries {
-                sleep_until(self.clock.instant(at)).await;
-                deliver(delivery);
-            }
-            sleep_until(self.clock.instant(until)).await;
+        self.enter(|runtime| {
+            runtime.block_on(async {
+                for (at, delivery) in deliveries {
+                    sleep_until(self.clock.instant(at)).await;
+                    deliver(at, delivery);
+                }
+                sleep_until(self.clock.instant(until)).await;
+            });
         });
         egress.collect(until);
+    }
+
+    /// Drops every task where it stands.
+    pub fn end(self) {
+        let clock = swap_clock(self.readings.get());
+        drop(self.runtime);
+        swap_clock(clock);
+    }
+
+    /// Runs something by the domain's own clocks.
+    fn enter(&self, run: impl FnOnce(&Runtime)) {
+        let others = swap_clock(self.readings.get());
+        run(&self.runtime);
+        self.readings.set(swap_clock(others));
     }
 }
 

@@ -77,6 +77,12 @@ impl OpenPorts {
         self.lock().contains(&address)
     }
 
+    /// Whether any socket is bound to `address`, on whatever port.
+    #[must_use]
+    pub fn any_of(&self, address: IpAddr) -> bool {
+        self.lock().iter().any(|socket| socket.ip() == address)
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeSet<SocketAddr>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -87,6 +87,11 @@ impl ServerHosts {
         })
     }
 
+    /// Runs a task of the world itself, beside the servers.
+    pub fn spawn_in_world(&self, world: &mut World, task: impl Future<Output = ()> + Send + 'static) {
+        world.domain(self.signaling).spawn(task);
+    }
+
     /// Starts everything that the scenario does not hold down.
     pub fn start(&self, world: &mut World, servers: &Servers) {
         let net: Arc<dyn Net> = world.net(self.signaling);

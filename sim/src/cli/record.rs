@@ -1,0 +1,94 @@
+//! `ringtrue record`: what `meta` runs in each of its two processes.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::PathBuf;
+
+use clap::Args;
+use miette::IntoDiagnostic as _;
+
+use super::EXIT_EXPECTED;
+use crate::determinism::{Plug, Plugs};
+use crate::scenario::Scenario;
+use crate::seed::Seed;
+use crate::trace::digest::Chain;
+use crate::trace::{Event, Observer};
+use crate::world::run::{RunOptions, run};
+
+/// Run one scenario and write down every event
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    scenario: PathBuf,
+    #[arg(long)]
+    seed: Seed,
+    /// Where to write the events
+    #[arg(long)]
+    events: PathBuf,
+    /// Leave out a protection
+    #[arg(long)]
+    unplug: Vec<Plug>,
+    /// Whether the process first does what should not matter
+    #[arg(long, value_enum, default_value = "calm")]
+    surroundings: Surroundings,
+}
+
+/// What a process did before the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Surroundings {
+    /// Nothing.
+    Calm,
+    /// Made threads and runtimes, moved the heap: everything that counts in a process has counted.
+    Busy,
+}
+
+pub(super) fn main(arguments: &Arguments) -> miette::Result<u8> {
+    let scenario = Scenario::load(&arguments.scenario)?;
+    if arguments.surroundings == Surroundings::Busy {
+        disturb();
+    }
+    let file = File::create(&arguments.events).into_diagnostic()?;
+    let plugs = arguments
+        .unplug
+        .iter()
+        .fold(Plugs::all(), |plugs, plug| plugs.without(*plug));
+    let options = RunOptions {
+        plugs,
+        observers: vec![Box::new(EventWriter {
+            file: BufWriter::new(file),
+        })],
+        ..RunOptions::default()
+    };
+    run(&scenario, arguments.seed, options).into_diagnostic()?;
+    Ok(EXIT_EXPECTED)
+}
+
+/// Moves on every count that a process keeps and no run may depend on.
+fn disturb() {
+    for count in 1..=3 {
+        let _ = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            let memory = vec![0_u8; 4096 * count];
+            (runtime.is_ok(), memory.len())
+        })
+        .join();
+    }
+}
+
+/// Writes a line for each event: virtual nanoseconds, host, kind, and the chain after it.
+struct EventWriter {
+    file: BufWriter<File>,
+}
+
+impl Observer for EventWriter {
+    fn observe(&mut self, _index: u64, event: &Event, chain: &Chain) {
+        // A full disk shows as a record that ends early, which differs from the other one.
+        let _ = writeln!(
+            self.file,
+            "{}\t{}\t{}\t{}",
+            event.at.as_nanos(),
+            event.host,
+            event.kind.name(),
+            chain.digest()
+        );
+    }
+}

@@ -1,0 +1,34 @@
+//! `ringtrue serve`: the signaling relay on real sockets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Args;
+use miette::IntoDiagnostic as _;
+use ringtrue::net::Net;
+use ringtrue::net::tokio::TokioNet;
+use ringtrue::signaling::relay::RelayConfig;
+
+use super::{EXIT_EXPECTED, print_line};
+use crate::server::signaling;
+
+/// Run the signaling relay on real sockets
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The address to listen on; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+}
+
+pub(super) fn main(arguments: &Arguments) -> miette::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .into_diagnostic()?;
+    let net: Arc<dyn Net> = Arc::new(TokioNet::new());
+    let relay = signaling::run(net, arguments.listen, RelayConfig::default(), |address| {
+        print_line(&format!("listening on http://{address}"));
+    });
+    runtime.block_on(relay).into_diagnostic()?;
+    Ok(EXIT_EXPECTED)
+}

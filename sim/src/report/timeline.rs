@@ -1,0 +1,63 @@
+//! Gathers the timeline of a run from its trace.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{PacketOrEvent, TimelineEntry};
+use crate::trace::digest::Chain;
+use crate::trace::{Event, EventKind, Observer};
+
+/// Gathers what a reader wants to see. Clones share what they gather.
+#[derive(Debug, Clone)]
+pub struct TimelineCollector {
+    detail: PacketOrEvent,
+    entries: Arc<Mutex<Vec<TimelineEntry>>>,
+}
+
+impl TimelineCollector {
+    /// Gathers events, or packets as well.
+    #[must_use]
+    pub fn new(detail: PacketOrEvent) -> Self {
+        Self {
+            detail,
+            entries: Arc::default(),
+        }
+    }
+
+    /// Everything gathered, in order of virtual time.
+    #[must_use]
+    pub fn take(&self) -> Vec<TimelineEntry> {
+        let mut entries =
+            std::mem::take(&mut *self.entries.lock().unwrap_or_else(PoisonError::into_inner));
+        // Applications run one after the other in steps, so the record is in order only within
+        // each of them.
+        entries.sort_by_key(|entry| entry.at);
+        entries
+    }
+}
+
+impl Observer for TimelineCollector {
+    fn observe(&mut self, _index: u64, event: &Event, _chain: &Chain) {
+        let packet = match &event.kind {
+            EventKind::PacketSent(_)
+            | EventKind::PacketDelivered(_)
+            | EventKind::PacketDropped { .. }
+            | EventKind::Retransmission { .. }
+                if self.detail == PacketOrEvent::Packet =>
+            {
+                PacketOrEvent::Packet
+            }
+            kind if kind.is_milestone() => PacketOrEvent::Event,
+            _ => return,
+        };
+        let entry = TimelineEntry {
+            at: event.at,
+            host: event.host.to_string(),
+            text: event.kind.to_string(),
+            packet,
+        };
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(entry);
+    }
+}

@@ -1,0 +1,288 @@
+//! One run: a scenario and a seed in, a report out. Nothing else goes in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ringtrue::audio::track::OpusTrack;
+use ringtrue::config::ClientConfig;
+use thiserror::Error;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use super::World;
+use super::director::{Director, Ending};
+use super::host::Names;
+use super::servers::ServerHosts;
+use crate::check::call::LastCall;
+use crate::check::facts::FactCollector;
+use crate::check::verdict;
+use crate::determinism::{self, Capture, Plugs, RunError, canary, run_on_own_thread};
+use crate::net::firewall::{FirewallConfig, Passage};
+use crate::net::link::{LinkConfig, LinkPair};
+use crate::net::loss::Probability;
+use crate::net::nat::NatConfig;
+use crate::net::topology::{HostId, NetworkConfig, Topology, TopologyError};
+use crate::report::timeline::TimelineCollector;
+use crate::report::{Failure, FailureCause, Outcome, PacketOrEvent, Report};
+use crate::scenario::model::{self, Scenario};
+use crate::seed::Seed;
+use crate::trace::log::TraceLayer;
+use crate::trace::{EventKind, Observer, Recorder};
+
+/// How to watch a run, and what to leave unprotected. Nothing in here changes what happens.
+#[derive(Default)]
+pub struct RunOptions {
+    /// The protections that are on. All of them, but to show that one is needed.
+    pub plugs: Plugs,
+    /// Who else sees the events.
+    pub observers: Vec<Box<dyn Observer>>,
+    /// What the report's timeline holds.
+    pub detail: PacketOrEvent,
+}
+
+/// Why a scenario could not be run at all.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// A fixture is not what it should be.
+    #[error("cannot play {path}: {reason}")]
+    Fixture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The scenario has more of something than the world has addresses for.
+    #[error("the world of {scenario} cannot be built: {source}")]
+    Topology {
+        /// The scenario's name.
+        scenario: String,
+        /// What is wrong.
+        source: TopologyError,
+    },
+}
+
+/// Runs `scenario` with `seed`, on a thread of its own.
+///
+/// The same scenario and seed give the same report, but for the time that it took.
+///
+/// # Errors
+///
+/// [`SetupError`] where nothing could be run. Whatever goes wrong in the run itself is a failure in
+/// the report.
+pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Report, SetupError> {
+    let started = Instant::now();
+    let tracks = load_tracks(scenario)?;
+    let config = ClientConfig::default();
+    let plan = Plan::new(scenario, &config)?;
+
+    let facts = FactCollector::default();
+    let timeline = TimelineCollector::new(options.detail);
+    let mut observers: Vec<Box<dyn Observer>> =
+        vec![Box::new(facts.clone()), Box::new(timeline.clone())];
+    observers.extend(options.observers);
+    let recorder = Recorder::new(observers);
+
+    let ended = {
+        let (facts, recorder, tracks) = (facts.clone(), recorder.clone(), &tracks);
+        let plugs = options.plugs;
+        run_on_own_thread(&scenario.name, move || {
+            simulate(scenario, seed, plugs, config, plan, recorder, facts, tracks)
+        })
+    };
+    let (call, mut failures) = facts.with(|facts| {
+        let call = LastCall::of(scenario, &facts.app);
+        let failures = verdict::failures(scenario, &call, facts);
+        (call, failures)
+    });
+    let (virtual_time, outcome) = match ended {
+        Ok(end) => {
+            failures.extend(end.failures);
+            (end.at, call.outcome())
+        }
+        Err(error) => {
+            failures.insert(0, crash(&error));
+            (Duration::ZERO, Outcome::Failed)
+        }
+    };
+    Ok(Report {
+        scenario: scenario.name.clone(),
+        seed: seed.number(),
+        passed: failures.is_empty(),
+        outcome,
+        audio_connected_ms: call
+            .audio_at
+            .iter()
+            .map(|(peer, at)| (peer.clone(), milliseconds(*at)))
+            .collect(),
+        selected: call.selected.clone(),
+        digest: recorder.digest().to_string(),
+        virtual_ms: milliseconds(virtual_time),
+        wall_ms: milliseconds(started.elapsed()),
+        failures,
+        file: scenario.path.clone(),
+        answered_at: call.answered,
+        cause: call.cause(),
+        timeline: timeline.take(),
+    })
+}
+
+/// The topology of a scenario, with its servers.
+struct Plan {
+    topology: Topology,
+    names: Names,
+    peers: BTreeMap<String, HostId>,
+    servers: ServerHosts,
+}
+
+/// How a run ended, where it did not crash.
+struct End {
+    at: Duration,
+    failures: Vec<Failure>,
+}
+
+impl Plan {
+    fn new(scenario: &Scenario, config: &ClientConfig) -> Result<Self, SetupError> {
+        let error = |source| SetupError::Topology {
+            scenario: scenario.name.clone(),
+            source,
+        };
+        let mut topology = Topology::new();
+        let mut networks = BTreeMap::new();
+        for (name, network) in &scenario.networks {
+            let id = topology
+                .add_network(name, network_config(network))
+                .map_err(error)?;
+            networks.insert(name, (id, link_pair(&network.lan)));
+        }
+        let mut peers = BTreeMap::new();
+        for (name, peer) in &scenario.peers {
+            let (network, lan) = networks[&peer.network];
+            let host = topology.add_host(name, network, lan).map_err(error)?;
+            peers.insert(name.clone(), host);
+        }
+        let mut names = Names::new();
+        let servers = ServerHosts::add_to(&mut topology, &mut names, config, &scenario.servers)
+            .map_err(error)?;
+        Ok(Self {
+            topology,
+            names,
+            peers,
+            servers,
+        })
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "it is the one place where everything meets")]
+fn simulate(
+    scenario: &Scenario,
+    seed: Seed,
+    plugs: Plugs,
+    config: ClientConfig,
+    plan: Plan,
+    recorder: Recorder,
+    facts: FactCollector,
+    tracks: &BTreeMap<PathBuf, OpusTrack>,
+) -> End {
+    let capture = Capture::enter(seed, plugs).expect("the thread of a run is fresh");
+    let Plan {
+        topology,
+        names,
+        peers,
+        servers,
+    } = plan;
+    let mut world = World::new(capture, recorder.clone(), topology, names);
+    let running = world.running();
+    let layer = TraceLayer::new(recorder.clone(), move || {
+        (determinism::now(), running.host())
+    });
+    let subscriber = tracing_subscriber::registry().with(layer);
+    let logs = tracing::subscriber::set_default(subscriber);
+
+    servers.start(&mut world, &scenario.servers);
+    servers.spawn_in_world(&mut world, async move {
+        let sample = canary::sample().await;
+        recorder.record(determinism::now(), &"canary".into(), EventKind::Canary(sample));
+    });
+    let mut director = Director::new(scenario, config, &peers, tracks, facts);
+    let ending = director.direct(&mut world);
+    let mut failures = left_open(&world, &peers);
+    if ending == Ending::Stalled {
+        let message = "nothing new happened for a minute, and a call is not over".into();
+        failures.push(Failure::new(FailureCause::Stalled, message));
+    }
+    let at = world.now();
+    drop(world);
+    drop(logs);
+    End { at, failures }
+}
+
+/// Once all calls are over no peer may hold a UDP socket: each is a leak on a phone.
+fn left_open(world: &World, peers: &BTreeMap<String, HostId>) -> Vec<Failure> {
+    peers
+        .iter()
+        .filter(|(_, host)| world.has_open_sockets(**host))
+        .map(|(name, _)| {
+            let message = format!("{name} still has a UDP socket open after its call");
+            Failure::new(FailureCause::LeftRunning, message)
+        })
+        .collect()
+}
+
+fn crash(error: &RunError) -> Failure {
+    let cause = match error {
+        RunError::Failed { violations, .. } if !violations.is_empty() => {
+            FailureCause::ForeignThread
+        }
+        RunError::Failed { .. } => FailureCause::Panic,
+        RunError::NotStarted { .. } => FailureCause::TaskFailed,
+    };
+    Failure::new(cause, error.to_string())
+}
+
+fn load_tracks(scenario: &Scenario) -> Result<BTreeMap<PathBuf, OpusTrack>, SetupError> {
+    let paths: BTreeSet<&PathBuf> = scenario.peers.values().map(|peer| &peer.plays).collect();
+    let load = |path: &PathBuf| -> Result<OpusTrack, String> {
+        let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+        OpusTrack::parse(&bytes).map_err(|error| error.to_string())
+    };
+    paths
+        .into_iter()
+        .map(|path| match load(path) {
+            Ok(track) => Ok((path.clone(), track)),
+            Err(reason) => Err(SetupError::Fixture {
+                path: path.clone(),
+                reason,
+            }),
+        })
+        .collect()
+}
+
+fn network_config(network: &model::Network) -> NetworkConfig {
+    NetworkConfig {
+        nat: match network.nat {
+            model::Nat::None => None,
+            model::Nat::FullCone => Some(NatConfig::full_cone()),
+            model::Nat::AddressRestricted => Some(NatConfig::address_restricted()),
+            model::Nat::PortRestricted => Some(NatConfig::port_restricted()),
+            model::Nat::Symmetric => Some(NatConfig::symmetric()),
+        },
+        firewall: FirewallConfig {
+            udp: match network.udp {
+                model::Udp::Open => Passage::Open,
+                model::Udp::Blocked => Passage::Blocked,
+            },
+        },
+        uplink: link_pair(&network.uplink),
+    }
+}
+
+fn link_pair(link: &model::Link) -> LinkPair {
+    LinkPair::symmetric(LinkConfig {
+        delay: link.delay,
+        loss: Probability::new(link.loss.as_fraction()).expect("a scenario's loss is 0 to 1"),
+    })
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

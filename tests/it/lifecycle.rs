@@ -1,0 +1,118 @@
+//! Applications that die and come back.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ringtrue_sim::seed::Seed;
+use ringtrue_sim::trace::digest::Chain;
+use ringtrue_sim::trace::{AppEvent, Event, EventKind, Observer};
+use ringtrue_sim::world::run::{RunOptions, run};
+
+use crate::support::scenario_of;
+
+const KILLED_IN_MID_CALL: &str = r#"
+    about = "bob's application is killed in mid-call and started again; alice calls anew"
+    [network.a]
+    nat = "full-cone"
+    [network.b]
+    nat = "full-cone"
+    [peer.alice]
+    network = "a"
+    [peer.bob]
+    network = "b"
+    [[script]]
+    at = "1s"
+    peer = "alice"
+    do = "call"
+    callee = "bob"
+    [[script]]
+    at = "2s"
+    peer = "bob"
+    do = "answer"
+    [[script]]
+    at = "5s"
+    peer = "bob"
+    do = "kill"
+    [[script]]
+    at = "8s"
+    peer = "bob"
+    do = "start"
+    [[script]]
+    at = "10s"
+    peer = "alice"
+    do = "hang-up"
+    [[script]]
+    at = "12s"
+    peer = "alice"
+    do = "call"
+    callee = "bob"
+    [[script]]
+    at = "13s"
+    peer = "bob"
+    do = "answer"
+    [[script]]
+    at = "19s"
+    peer = "bob"
+    do = "hang-up"
+"#;
+
+/// What bob's host did, in a form that a test can ask.
+#[derive(Clone, Default)]
+struct BobsHost(Arc<Mutex<Vec<(Duration, EventKind)>>>);
+
+impl BobsHost {
+    fn between(&self, from: Duration, to: Duration) -> Vec<EventKind> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter(|(at, _)| (from..to).contains(at))
+            .map(|(_, kind)| kind.clone())
+            .collect()
+    }
+}
+
+impl Observer for BobsHost {
+    fn observe(&mut self, _index: u64, event: &Event, _chain: &Chain) {
+        if &*event.host == "bob" {
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((event.at, event.kind.clone()));
+        }
+    }
+}
+
+#[test]
+fn a_killed_application_leaves_nothing_running_and_its_successor_talks() {
+    let scenario = scenario_of(KILLED_IN_MID_CALL);
+    let bob = BobsHost::default();
+    let options = RunOptions {
+        observers: vec![Box::new(bob.clone())],
+        ..RunOptions::default()
+    };
+    let report = run(&scenario, Seed::new(1), options).expect("the scenario can be run");
+    assert!(report.passed, "{:?}", report.failures);
+
+    let seconds = Duration::from_secs;
+    let before = bob.between(seconds(4), seconds(5));
+    assert!(
+        before.iter().any(|kind| matches!(kind, EventKind::App(AppEvent::Heard))),
+        "bob did not talk before he was killed, so his death proves nothing"
+    );
+    let dead = bob.between(seconds(5), seconds(8));
+    let lives = |kind: &&EventKind| match kind {
+        EventKind::App(event) => *event != AppEvent::Killed,
+        EventKind::Timer | EventKind::Log { .. } | EventKind::Entropy { .. } => true,
+        // The kernel closes the connections of a process that is gone, and nothing else.
+        EventKind::PacketSent(packet) => packet.payload.len() > 0,
+        _ => false,
+    };
+    let living: Vec<_> = dead.iter().filter(lives).map(ToString::to_string).collect();
+    assert!(living.is_empty(), "something of the dead application goes on: {living:#?}");
+    let dropped = dead
+        .iter()
+        .filter(|kind| matches!(kind, EventKind::PacketDropped { .. }))
+        .count();
+    assert!(dropped > 20, "alice's audio should meet closed ports, {dropped} packets did");
+}
