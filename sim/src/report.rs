@@ -1,1 +1,154 @@
-//! Written soon.
+//! What came of a run: for people in [`text`], for programs as one JSON object.
+
+pub mod text;
+
+mod judge;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use crate::scenario::model::CandidateType;
+pub use judge::{Observed, judge};
+
+/// What came of one run. Serialized, it has exactly the keys that programs are promised.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The seed; with the scenario it is all that the run depends on.
+    pub seed: u64,
+    /// Whether everything came as the scenario expects: `failures` is empty.
+    pub passed: bool,
+    /// What came of the call.
+    pub outcome: Outcome,
+    /// When each peer was audio-connected, in virtual milliseconds from the start of the run.
+    pub audio_connected_ms: BTreeMap<String, u64>,
+    /// The local side of each peer's selected pair.
+    pub selected: BTreeMap<String, CandidateType>,
+    /// The run's digest in lower-case hexadecimal digits.
+    pub digest: String,
+    /// How long the run was in virtual time, in milliseconds.
+    pub virtual_ms: u64,
+    /// How long the run took in real time, in milliseconds. The only field that differs when a run
+    /// is repeated.
+    pub wall_ms: u64,
+    /// What did not come as expected.
+    pub failures: Vec<Failure>,
+
+    /// The scenario's file, for the replay command.
+    #[serde(skip)]
+    pub file: PathBuf,
+    /// When the callee answered, in virtual time from the start of the run.
+    #[serde(skip)]
+    pub answered_at: Option<Duration>,
+    /// The cause that the run names where the outcome is not audio.
+    #[serde(skip)]
+    pub cause: Option<String>,
+    /// What happened, in its order.
+    #[serde(skip)]
+    pub timeline: Vec<TimelineEntry>,
+}
+
+impl Report {
+    /// The time from the answer until both sides were audio-connected; `None` where there was no
+    /// answer or no audio.
+    #[must_use]
+    pub fn time_to_audio(&self) -> Option<Duration> {
+        if self.outcome != Outcome::AudioConnected {
+            return None;
+        }
+        let last = self.audio_connected_ms.values().max()?;
+        Duration::from_millis(*last).checked_sub(self.answered_at?)
+    }
+
+    /// The command that repeats the run.
+    #[must_use]
+    pub fn replay_command(&self) -> String {
+        let file = self.file.display().to_string();
+        let is_plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
+        let file = if file.chars().all(is_plain) {
+            file
+        } else {
+            format!("'{}'", file.replace('\'', r"'\''"))
+        };
+        format!("cargo run -- run {file} --seed {}", self.seed)
+    }
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Both sides heard each other.
+    AudioConnected,
+    /// The run said that there is no way, and why.
+    Unreachable,
+    /// Neither: no audio and no cause, a panic, or a call that never was.
+    Failed,
+}
+
+/// One thing that did not come as expected.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Failure {
+    /// What kind of thing.
+    pub cause: FailureCause,
+    /// What was expected and what happened.
+    pub message: String,
+}
+
+/// The kinds of failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureCause {
+    /// The call came out in another way than expected.
+    WrongOutcome,
+    /// The call is unreachable, as expected, for another reason.
+    WrongCause,
+    /// The audio is relayed and should be direct, or the other way round.
+    WrongPath,
+    /// A peer selected a candidate of another kind.
+    WrongCandidate,
+    /// Audio came later than the scenario allows.
+    TooLate,
+    /// Audio was connected and not kept: in some 2 s less than 90 % was matched.
+    AudioNotKept,
+    /// One side hears the other and is not heard.
+    OneWayAudio,
+    /// A step of the script could not be taken.
+    ScriptNotFinished,
+    /// The world stood still, or ran past its end.
+    Stalled,
+    /// A task of the run panicked.
+    Panic,
+    /// The run made a thread of the operating system, whose order no seed governs.
+    ForeignThread,
+    /// Something of a killed app went on.
+    LeftRunning,
+    /// A task of the run ended with an error.
+    TaskFailed,
+}
+
+/// One line of what happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimelineEntry {
+    /// Virtual time from the start of the run.
+    pub at: Duration,
+    /// The host it happened on.
+    pub host: String,
+    /// What happened, in one line.
+    pub text: String,
+    /// Whether it is a packet, which is shown only when asked for.
+    pub packet: PacketOrEvent,
+}
+
+/// What a line of the timeline is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PacketOrEvent {
+    /// A packet was sent, delivered or dropped.
+    Packet,
+    /// Anything else.
+    Event,
+}

@@ -5,4 +5,5 @@ mod command_line;
 mod determinism;
 mod lifecycle;
 mod real_sockets;
+mod scenario;
 mod support;

@@ -12,7 +12,7 @@ use toml::de::DeTable;
 use super::error::{ProblemKind, Problems};
 use super::model::{CallPath, CandidateType, Nat, ServerState, Udp};
 use super::place;
-use super::value::{DelayValue, LossValue, TimeValue, TriggerValue};
+use super::value::{Choice, DelayValue, LossValue, TimeValue, TriggerValue};
 
 /// Names and what they stand for, each with its place in the file.
 pub(super) type Named<T> = BTreeMap<Spanned<String>, Spanned<T>>;
@@ -39,10 +39,8 @@ pub(super) struct Document {
     expecting = "a table with `nat`, `udp`, `lan` and `uplink`"
 )]
 pub(super) struct NetworkDocument {
-    #[serde(default)]
-    pub(super) nat: Nat,
-    #[serde(default)]
-    pub(super) udp: Udp,
+    pub(super) nat: Option<Choice<Nat>>,
+    pub(super) udp: Option<Choice<Udp>>,
     #[serde(default)]
     pub(super) lan: LinkDocument,
     #[serde(default)]
@@ -70,10 +68,8 @@ pub(super) struct PeerDocument {
 )]
 pub(super) struct ServersDocument {
     pub(super) delay: Option<DelayValue>,
-    #[serde(default)]
-    pub(super) turn: ServerState,
-    #[serde(default)]
-    pub(super) stun: ServerState,
+    pub(super) turn: Option<Choice<ServerState>>,
+    pub(super) stun: Option<Choice<ServerState>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,11 +82,11 @@ pub(super) struct StepDocument {
     pub(super) after: Option<Spanned<TriggerValue>>,
     pub(super) peer: Option<Spanned<String>>,
     #[serde(rename = "do")]
-    pub(super) action: Option<Spanned<ActionName>>,
+    pub(super) action: Option<Spanned<Choice<ActionName>>>,
     pub(super) callee: Option<Spanned<String>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ActionName {
     Call,
@@ -106,16 +102,15 @@ pub(super) enum ActionName {
     expecting = "a table with `outcome`, `cause`, `path`, `selected` and `within`"
 )]
 pub(super) struct ExpectDocument {
-    #[serde(default)]
-    pub(super) outcome: OutcomeName,
+    pub(super) outcome: Option<Choice<OutcomeName>>,
     pub(super) cause: Option<Spanned<String>>,
-    pub(super) path: Option<Spanned<CallPath>>,
+    pub(super) path: Option<Spanned<Choice<CallPath>>>,
     #[serde(default)]
-    pub(super) selected: Named<CandidateType>,
+    pub(super) selected: Named<Choice<CandidateType>>,
     pub(super) within: Option<Spanned<TimeValue>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum OutcomeName {
     #[default]

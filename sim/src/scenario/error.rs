@@ -92,6 +92,12 @@ pub enum ProblemKind {
         /// The key or value that is most like the one written, if any is.
         suggestion: Option<String>,
     },
+    /// A key or a table that is there already.
+    #[error("this is there already{}", on_line(*first_line))]
+    Duplicate {
+        /// The line where it stands first, counted from 1, where that is sure.
+        first_line: Option<usize>,
+    },
     /// A key that must be there is not.
     #[error("this key is missing")]
     Missing {
@@ -218,7 +224,7 @@ impl InvalidScenario {
     fn render_plain(&self) -> String {
         let mut text = String::new();
         for problem in &self.problems {
-            text.push_str(&format!("{problem}\n"));
+            text.push_str(&format!("{}: {problem}\n", problem.place()));
             if let Some(allowed) = problem.kind.allowed() {
                 text.push_str(&format!("    allowed: {allowed}\n"));
             }
@@ -252,27 +258,22 @@ impl Problem {
         &self.kind
     }
 
-    /// Key, value and what is wrong, without the place.
-    fn summary(&self) -> String {
-        let mut summary = String::new();
-        if let Some(key) = &self.key {
-            summary.push_str(key);
-            if let Some(value) = &self.value {
-                summary.push_str(&format!(" = {value}"));
-            }
-            summary.push_str(": ");
-        }
-        summary + &self.kind.to_string()
+    /// Where it stands, in the form that editors and compilers agree on: `file:line:column`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}:{}:{}", self.file, self.line, self.column)
     }
 }
 
 impl fmt::Display for Problem {
-    /// The place comes first, in the form that editors and compilers agree on.
+    /// Key, value and what is wrong, without the [place](Self::place).
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file, line, column, ..
-        } = self;
-        write!(formatter, "{file}:{line}:{column}: {}", self.summary())
+        match (&self.key, &self.value) {
+            (Some(key), Some(value)) => write!(formatter, "{key} = {value}: ")?,
+            (Some(key), None) => write!(formatter, "{key}: ")?,
+            (None, _) => {}
+        }
+        write!(formatter, "{}", self.kind)
     }
 }
 
@@ -299,6 +300,7 @@ impl ProblemKind {
             Self::Missing { allowed }
             | Self::NotALine { allowed }
             | Self::Contradiction { allowed, .. } => Some((*allowed).to_owned()),
+            Self::Duplicate { .. } => Some("each name and each key once".to_owned()),
             Self::BadName => Some(
                 "1 to 32 lower-case letters, digits and hyphens, with a letter first".to_owned(),
             ),
@@ -386,8 +388,12 @@ impl<'text> Problems<'text> {
     pub(super) fn push(&mut self, span: Range<usize>, kind: ProblemKind) {
         let place = place::find(&self.table, &span);
         let value = place.as_ref().and_then(|place| place.value.clone());
-        let value = value.and_then(|value| self.text.get(value)).map(shortened);
-        self.add(span, place.map(|place| place.key), value, kind);
+        let value = value.and_then(|value| self.text.get(value));
+        let value = value.filter(|value| !value.is_empty()).map(shortened);
+        // What is there already was not taken into the table, so it has a name but no place there.
+        let written = self.text.get(span.clone()).map(str::to_owned);
+        let written = written.filter(|_| matches!(kind, ProblemKind::Duplicate { .. }));
+        self.add(span, place.map(|place| place.key).or(written), value, kind);
     }
 
     /// Notes that what stands at `span`, a table, lacks `key`.
@@ -450,6 +456,10 @@ fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<St
         .filter(|(distance, _)| *distance <= longest_slip)
         .min()
         .map(|(_, name)| name.to_owned())
+}
+
+fn on_line(line: Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!(", on line {line}"))
 }
 
 fn did_you_mean(suggestion: Option<&str>) -> String {

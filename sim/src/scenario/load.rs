@@ -42,10 +42,7 @@ impl Scenario {
     pub fn parse(path: &Path, text: &str) -> Result<Self, InvalidScenario> {
         let (table, syntax_errors) = DeTable::parse_recoverable(text);
         let mut problems = Problems::new(path, text, table.get_ref().clone());
-        for error in syntax_errors {
-            let span = error.span().unwrap_or_default();
-            problems.push(span, ProblemKind::from_toml(error.message()));
-        }
+        note_syntax_errors(&syntax_errors, text, &mut problems);
         if !problems.is_empty() {
             return Err(problems.into_error());
         }
@@ -86,6 +83,40 @@ pub fn load_paths(paths: &[PathBuf]) -> Result<Vec<Scenario>, LoadErrors> {
     } else {
         Err(LoadErrors(errors))
     }
+}
+
+fn note_syntax_errors(errors: &[toml::de::Error], text: &str, problems: &mut Problems<'_>) {
+    let mut end_of_repeated_table = 0;
+    for error in errors {
+        let span = error.span().unwrap_or_default();
+        if error.message() != "duplicate key" {
+            problems.push(span, ProblemKind::from_toml(error.message()));
+            continue;
+        }
+        // The keys of a table that is written twice are there already too, which says nothing new.
+        if span.start < end_of_repeated_table {
+            continue;
+        }
+        let first_line = first_line_of_table(text, span.start);
+        if first_line.is_some() {
+            let rest = text.get(span.start..).unwrap_or_default();
+            end_of_repeated_table = span.start + rest.find("\n[").unwrap_or(rest.len());
+        }
+        problems.push(span, ProblemKind::Duplicate { first_line });
+    }
+}
+
+/// The line, counted from 1, that first has the table header around `position`; `None` where there
+/// is no header.
+fn first_line_of_table(text: &str, position: usize) -> Option<usize> {
+    let line_start = text
+        .get(..position)?
+        .rfind('\n')
+        .map_or(0, |newline| newline + 1);
+    let header = text[line_start..].lines().next()?.trim();
+    let mut lines_above = text[..line_start].lines();
+    let first = lines_above.position(|line| line.trim() == header)?;
+    header.starts_with('[').then_some(first + 1)
 }
 
 fn files_at(path: &Path) -> Result<BTreeSet<PathBuf>, LoadError> {

@@ -160,7 +160,7 @@ fn read_action(
         problems.push_missing(document.span(), "do", allowed);
         return None;
     };
-    let simple = match action.get_ref() {
+    let simple = match action.get_ref().0 {
         ActionName::Call => {
             let Some(callee) = &step.callee else {
                 problems.push_missing(document.span(), "callee", "the name of the peer to call");

@@ -1,8 +1,10 @@
 //! The values that TOML has no type for: durations, shares and moments of the script.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
+use serde::de::value::{Error as PlainError, StrDeserializer};
 use serde::de::{Deserialize, Deserializer, Visitor};
 use thiserror::Error;
 
@@ -193,6 +195,35 @@ macro_rules! deserialize_from_text {
 }
 
 deserialize_from_text!(DelayValue, TimeValue, LossValue, TriggerValue);
+
+/// One of the names that `T` has. Unlike `T` itself it says which ones when it meets a number or a
+/// table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choice<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Choice<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(ChoiceVisitor(PhantomData))
+    }
+}
+
+struct ChoiceVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ChoiceVisitor<T> {
+    type Value = Choice<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The derived implementation lists the names only when it is given a wrong one.
+        let refusal = T::deserialize(StrDeserializer::<PlainError>::new("")).err();
+        let refusal = refusal.map(|error| error.to_string()).unwrap_or_default();
+        let names = refusal.split_once(", expected ").map(|(_, names)| names);
+        formatter.write_str(names.unwrap_or("a name in quotes"))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Choice<T>, E> {
+        T::deserialize(StrDeserializer::new(text)).map(Choice)
+    }
+}
 
 struct TextVisitor<T> {
     expected: &'static str,

@@ -1,0 +1,216 @@
+//! What was expected against what happened.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::scenario::model::{CallPath, CandidateType, Expectation};
+use crate::scenario::value::format_duration;
+
+use super::{Failure, FailureCause, Outcome};
+
+/// What a run shows of its call, as far as a scenario can expect anything of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// What came of the call.
+    pub outcome: Outcome,
+    /// The cause that the run names where the outcome is not audio.
+    pub cause: Option<String>,
+    /// The time from the answer until both sides were audio-connected.
+    pub time_to_audio: Option<Duration>,
+    /// The local side of each peer's selected pair.
+    pub selected: BTreeMap<String, CandidateType>,
+}
+
+/// Everything in which `observed` is not what `expected` asks; empty where all came as expected.
+#[must_use]
+pub fn judge(expected: &Expectation, observed: &Observed) -> Vec<Failure> {
+    match (expected, observed.outcome) {
+        (
+            Expectation::AudioConnected {
+                within,
+                path,
+                selected,
+            },
+            Outcome::AudioConnected,
+        ) => {
+            let mut failures = Vec::new();
+            failures.extend(within.and_then(|within| too_late(within, observed)));
+            failures.extend(path.and_then(|path| wrong_path(path, observed)));
+            failures.extend(wrong_candidates(selected, observed));
+            failures
+        }
+        (Expectation::Unreachable { cause }, Outcome::Unreachable) => {
+            let wrong = cause
+                .as_deref()
+                .and_then(|cause| wrong_cause(cause, observed));
+            wrong.into_iter().collect()
+        }
+        (expected, outcome) => {
+            let expected = match expected {
+                Expectation::AudioConnected { .. } => Outcome::AudioConnected,
+                Expectation::Unreachable { .. } => Outcome::Unreachable,
+            };
+            let named = observed.cause.as_deref();
+            let named = named.map_or_else(String::new, |cause| format!(": {cause}"));
+            let message = format!(
+                "expected {}, and the call {}{named}",
+                wanted(expected),
+                happened(outcome),
+            );
+            vec![failure(FailureCause::WrongOutcome, message)]
+        }
+    }
+}
+
+fn too_late(within: Duration, observed: &Observed) -> Option<Failure> {
+    let seen = match observed.time_to_audio {
+        Some(seen) if seen <= within => return None,
+        Some(seen) => format!("it came after {}", format_duration(seen)),
+        None => "nobody answered".to_owned(),
+    };
+    let within = format_duration(within);
+    let message = format!("expected audio within {within} of the answer, and {seen}");
+    Some(failure(FailureCause::TooLate, message))
+}
+
+fn wrong_path(path: CallPath, observed: &Observed) -> Option<Failure> {
+    let seen = CallPath::of(&observed.selected);
+    (seen != path).then(|| {
+        let message = format!("expected {path} audio, and it is {seen}");
+        failure(FailureCause::WrongPath, message)
+    })
+}
+
+fn wrong_candidates(
+    expected: &BTreeMap<String, CandidateType>,
+    observed: &Observed,
+) -> Vec<Failure> {
+    let mut failures = Vec::new();
+    for (peer, kind) in expected {
+        let seen = observed.selected.get(peer);
+        if seen.is_some_and(|seen| kind.is_met_by(*seen)) {
+            continue;
+        }
+        let seen = seen.map_or_else(|| "none".to_owned(), ToString::to_string);
+        let message = format!("expected {peer} to select a {kind} candidate, and it is {seen}");
+        failures.push(failure(FailureCause::WrongCandidate, message));
+    }
+    failures
+}
+
+fn wrong_cause(cause: &str, observed: &Observed) -> Option<Failure> {
+    let seen = observed.cause.as_deref().unwrap_or("");
+    (!seen.contains(cause)).then(|| {
+        let message = format!("expected a cause with {cause:?}, and the run names {seen:?}");
+        failure(FailureCause::WrongCause, message)
+    })
+}
+
+fn failure(cause: FailureCause, message: String) -> Failure {
+    Failure { cause, message }
+}
+
+fn wanted(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::AudioConnected => "audio both ways",
+        Outcome::Unreachable => "no way through",
+        Outcome::Failed => "a failure",
+    }
+}
+
+fn happened(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::AudioConnected => "has audio both ways",
+        Outcome::Unreachable => "found no way through",
+        Outcome::Failed => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connected(alice: CandidateType, milliseconds: u64) -> Observed {
+        Observed {
+            outcome: Outcome::AudioConnected,
+            cause: None,
+            time_to_audio: Some(Duration::from_millis(milliseconds)),
+            selected: BTreeMap::from([
+                ("alice".to_owned(), alice),
+                ("bob".to_owned(), CandidateType::Host),
+            ]),
+        }
+    }
+
+    fn unreachable(cause: &str) -> Observed {
+        Observed {
+            outcome: Outcome::Unreachable,
+            cause: Some(cause.to_owned()),
+            time_to_audio: None,
+            selected: BTreeMap::new(),
+        }
+    }
+
+    fn expected(within_ms: u64, path: CallPath, alice: CandidateType) -> Expectation {
+        Expectation::AudioConnected {
+            within: Some(Duration::from_millis(within_ms)),
+            path: Some(path),
+            selected: BTreeMap::from([("alice".to_owned(), alice)]),
+        }
+    }
+
+    fn causes(expected: &Expectation, observed: &Observed) -> Vec<FailureCause> {
+        let failures = judge(expected, observed);
+        failures.into_iter().map(|failure| failure.cause).collect()
+    }
+
+    #[test]
+    fn what_comes_as_expected_is_no_failure() {
+        let expected = expected(500, CallPath::Direct, CandidateType::Srflx);
+        assert_eq!(causes(&expected, &connected(CandidateType::Srflx, 500)), []);
+        assert_eq!(causes(&expected, &connected(CandidateType::Prflx, 1)), []);
+        let cause = Some("UDP".to_owned());
+        let expected = Expectation::Unreachable { cause };
+        assert_eq!(causes(&expected, &unreachable("UDP is blocked")), []);
+    }
+
+    #[test]
+    fn every_difference_is_named() {
+        let expected = expected(500, CallPath::Direct, CandidateType::Host);
+        assert_eq!(
+            causes(&expected, &connected(CandidateType::Relay, 501)),
+            [
+                FailureCause::TooLate,
+                FailureCause::WrongPath,
+                FailureCause::WrongCandidate
+            ],
+        );
+        assert_eq!(
+            causes(&expected, &unreachable("UDP is blocked")),
+            [FailureCause::WrongOutcome],
+        );
+    }
+
+    #[test]
+    fn another_cause_than_the_expected_one_is_a_failure() {
+        let cause = Some("TURN".to_owned());
+        let failures = judge(
+            &Expectation::Unreachable { cause },
+            &unreachable("UDP is blocked"),
+        );
+        assert_eq!(failures.len(), 1);
+        assert_eq!(
+            failures[0].message,
+            "expected a cause with \"TURN\", and the run names \"UDP is blocked\"",
+        );
+    }
+
+    #[test]
+    fn an_unexpected_outcome_is_told_with_its_cause() {
+        let failures = judge(&Expectation::default(), &unreachable("UDP is blocked"));
+        assert_eq!(
+            failures[0].message,
+            "expected audio both ways, and the call found no way through: UDP is blocked",
+        );
+    }
+}
