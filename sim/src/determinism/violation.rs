@@ -95,8 +95,11 @@ fn frame_function(line: &str) -> Option<String> {
         Some((path, hash)) if is_symbol_hash(hash) => path,
         _ => name,
     };
+    // Closures and async bodies: `{{closure}}` or `{closure#0}`, by the manner of mangling.
     let mut name = name;
-    while let Some(outer) = name.strip_suffix("::{{closure}}") {
+    while let Some((outer, last)) = name.rsplit_once("::")
+        && (last == "{{closure}}" || last.starts_with("{closure#"))
+    {
         name = outer;
     }
     Some(name.to_owned())
@@ -136,7 +139,7 @@ mod tests {
    3: pthread_create
    4: std::sys::thread::unix::Thread::new
    5: std::thread::spawn
-   6: some_library::resolver::start::{{closure}}::h0123456789abcdef
+   6: some_library::resolver::start::{closure#0}::{{closure}}::h0123456789abcdef
    7: it::run
 ";
 
