@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 
 use crate::audio::track::OpusTrack;
 use crate::call::session::Session;
+use crate::candidates::CandidateType;
 use crate::config::ClientConfig;
 use crate::net::Net;
-use crate::peer::generation::CandidateType;
 use crate::signaling::client::Identity;
 use crate::signaling::message::{CallId, HangUpReason, PeerName};
 
@@ -144,6 +144,9 @@ pub(crate) enum Command {
         call: CallId,
         reply: oneshot::Sender<Result<(), ClientError>>,
     },
+    Flush {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 impl CallClient {
@@ -196,6 +199,16 @@ impl CallClient {
     pub async fn hang_up(&self, call: &CallId) -> Result<(), ClientError> {
         let call = call.clone();
         self.command(|reply| Command::HangUp { call, reply }).await
+    }
+
+    /// Waits until the signaling server has taken every message sent so far: what an application
+    /// does before it exits. Without signaling that is when signaling is back.
+    pub async fn flushed(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::Flush { reply }).is_ok() {
+            // A client that has stopped has nothing left to send.
+            let _ = answer.await;
+        }
     }
 
     async fn command<T>(

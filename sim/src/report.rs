@@ -1,8 +1,7 @@
 //! What came of a run: for people in [`text`], for programs as one JSON object.
 
 pub mod text;
-
-mod judge;
+pub mod timeline;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +10,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use crate::scenario::model::CandidateType;
-pub use judge::{Observed, judge};
 
 /// What came of one run. Serialized, it has exactly the keys that programs are promised.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -99,6 +97,14 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// A failure of this kind; `message` says what was expected and what happened.
+    #[must_use]
+    pub fn new(cause: FailureCause, message: String) -> Self {
+        Self { cause, message }
+    }
+}
+
 /// The kinds of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -127,8 +133,10 @@ pub enum FailureCause {
     ForeignThread,
     /// Something of a killed app went on.
     LeftRunning,
-    /// A task of the run ended with an error.
-    TaskFailed,
+    /// The run could not be started.
+    NotStarted,
+    /// The client or a server logged an error.
+    ErrorLogged,
 }
 
 /// One line of what happened.
@@ -145,10 +153,11 @@ pub struct TimelineEntry {
 }
 
 /// What a line of the timeline is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum PacketOrEvent {
     /// A packet was sent, delivered or dropped.
     Packet,
     /// Anything else.
+    #[default]
     Event,
 }

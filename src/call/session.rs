@@ -7,24 +7,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::{Rng, SeedableRng};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha12Rng;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
 use super::state::{Action, CallState, Input, transition};
 use crate::audio::sink::{AudioSink, SinkEvent};
-use crate::audio::source::AudioSource;
+use crate::audio::source::{AudioPacket, AudioSource};
 use crate::audio::track::OpusTrack;
 use crate::candidates::{CandidateBuffer, Pushed};
 use crate::client::{ClientError, ClientEvent, Command, EndReason};
 use crate::config::ClientConfig;
 use crate::net::Net;
-use crate::peer::connection::{IceRole, PeerConnection, PeerEvent};
-use crate::peer::sdp::{SessionDescription, Setup};
-use crate::signaling::client::{Identity, SignalingClient, SignalingEvent};
-use crate::signaling::message::{CallId, CallMessage, Envelope, HangUpReason, PeerName};
+use crate::peer::sdp::SessionDescription;
+use crate::peer::{IceRole, PeerConnection, PeerError, PeerEvent};
+use crate::signaling::client::{Identity, PendingSend, SendError, SignalingClient, SignalingEvent};
+use crate::signaling::message::{
+    CallId, CallMessage, Envelope, HangUpReason, PeerName, TrickledCandidate,
+};
 
 /// How much audio one packet carries: the framing of RFC 7587 that every browser uses by default.
 const PACKET_INTERVAL: Duration = Duration::from_millis(20);
@@ -42,6 +46,10 @@ pub(crate) struct Session {
     random: ChaCha12Rng,
     started: Instant,
     call: Option<ActiveCall>,
+    /// Messages that the signaling server has not taken yet.
+    unsent: FuturesUnordered<PendingSend>,
+    /// Who waits until there are none.
+    flushes: Vec<oneshot::Sender<()>>,
 }
 
 /// The one call that a client is in.
@@ -51,8 +59,6 @@ struct ActiveCall {
     state: CallState,
     connection: PeerConnection,
     peer_events: mpsc::UnboundedReceiver<PeerEvent>,
-    /// The other side's description, until it is applied.
-    remote: Option<SessionDescription>,
     /// Runs from the moment that SRTP keys are there.
     audio_clock: Option<Interval>,
     source: AudioSource,
@@ -63,6 +69,7 @@ struct ActiveCall {
 /// Whatever the task woke up for.
 enum Wake {
     Command(Option<Command>),
+    Sent(Result<(), SendError>),
     Signaling(Option<SignalingEvent>),
     Peer(Option<PeerEvent>),
     AudioClock,
@@ -91,6 +98,8 @@ impl Session {
             random: ChaCha12Rng::from_rng(&mut rand::rng()),
             started: Instant::now(),
             call: None,
+            unsent: FuturesUnordered::new(),
+            flushes: Vec::new(),
         }
     }
 
@@ -100,36 +109,27 @@ impl Session {
             match self.wake(&mut commands).await {
                 Wake::Command(Some(command)) => self.command(command).await,
                 Wake::Command(None) | Wake::Signaling(None) => return,
+                Wake::Sent(outcome) => self.sent(&outcome),
                 Wake::Signaling(Some(event)) => self.signaling(event).await,
                 Wake::Peer(Some(event)) => self.peer(event).await,
                 Wake::Peer(None) => self.input(Input::MediaFailed).await,
-                Wake::AudioClock => self.send_audio().await,
+                Wake::AudioClock => self.send_audio(),
             }
         }
     }
 
     async fn wake(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> Wake {
-        let Some(call) = self.call.as_mut() else {
-            return tokio::select! {
-                biased;
-                command = commands.recv() => Wake::Command(command),
-                event = self.signaling_events.recv() => Wake::Signaling(event),
-            };
-        };
-        let audio_clock = async {
-            match call.audio_clock.as_mut() {
-                Some(clock) => {
-                    clock.tick().await;
-                }
-                None => std::future::pending().await,
-            }
+        let (peer_event, audio_clock) = match self.call.as_mut() {
+            Some(call) => (Some(&mut call.peer_events), call.audio_clock.as_mut()),
+            None => (None, None),
         };
         tokio::select! {
             biased;
             command = commands.recv() => Wake::Command(command),
+            Some(outcome) = self.unsent.next() => Wake::Sent(outcome),
             event = self.signaling_events.recv() => Wake::Signaling(event),
-            event = call.peer_events.recv() => Wake::Peer(event),
-            () = audio_clock => Wake::AudioClock,
+            event = next_event(peer_event) => Wake::Peer(event),
+            () = next_tick(audio_clock) => Wake::AudioClock,
         }
     }
 
@@ -145,6 +145,25 @@ impl Session {
             Command::HangUp { call, reply } => {
                 let _ = reply.send(self.act_on(&call, Input::LocalHangUp).await);
             }
+            Command::Flush { reply } => {
+                self.flushes.push(reply);
+                self.answer_flushes();
+            }
+        }
+    }
+
+    fn sent(&mut self, outcome: &Result<(), SendError>) {
+        if let Err(error) = outcome {
+            warn!(%error, "message not sent");
+        }
+        self.answer_flushes();
+    }
+
+    fn answer_flushes(&mut self) {
+        if self.unsent.is_empty() {
+            for waiting in self.flushes.drain(..) {
+                let _ = waiting.send(());
+            }
         }
     }
 
@@ -158,8 +177,11 @@ impl Session {
         let id = CallId(format!("{:032x}", self.random.random::<u128>()));
         let call = self
             .make_call(id.clone(), callee, CallState::Calling, IceRole::Controlling)
-            .await?;
-        let sdp = call.connection.local_description(Setup::ActPass).to_sdp();
+            .map_err(|error| ClientError::Media(error.to_string()))?;
+        let description = call.connection.local_description();
+        let sdp = description
+            .map_err(|error| ClientError::Media(error.to_string()))?
+            .to_string();
         call.connection.start_gathering();
         self.call = Some(call);
         self.send(CallMessage::Offer { sdp });
@@ -174,28 +196,25 @@ impl Session {
         Ok(())
     }
 
-    async fn make_call(
+    fn make_call(
         &mut self,
         id: CallId,
         peer: PeerName,
         state: CallState,
         role: IceRole,
-    ) -> Result<ActiveCall, ClientError> {
+    ) -> Result<ActiveCall, PeerError> {
         let (connection, peer_events) = PeerConnection::new(
             Arc::clone(&self.net),
             self.config.ice.clone(),
-            self.config.media.clone(),
+            &self.config.media,
             role,
-        )
-        .await
-        .map_err(|error| ClientError::Media(error.to_string()))?;
+        )?;
         Ok(ActiveCall {
             id,
             peer,
             state,
             connection,
             peer_events,
-            remote: None,
             audio_clock: None,
             source: AudioSource::new(self.voice.clone(), &mut self.random),
             sink: AudioSink::any(),
@@ -209,6 +228,9 @@ impl Session {
             SignalingEvent::Disconnected { reason } => self.report(ClientEvent::SignalingLost {
                 reason: reason.to_string(),
             }),
+            SignalingEvent::ConnectFailed { error } => {
+                debug!(%error, "signaling is not up yet");
+            }
             SignalingEvent::Reconnecting { .. } => {}
             SignalingEvent::Rejected { message } => {
                 self.report(ClientEvent::SignalingRejected { message });
@@ -227,12 +249,15 @@ impl Session {
         }
         let current = self.call.as_ref().is_some_and(|ours| ours.id == call);
         match body {
-            // Candidates pass on arrival, even before their offer: the buffer keeps them.
-            CallMessage::Candidate(candidate) => match self.candidates.push(&call, candidate) {
-                Pushed::Ready(candidate) if current => self.add_remote_candidate(candidate).await,
-                outcome => debug!(%call, ?outcome, "candidate held"),
-            },
-            CallMessage::EndOfCandidates { ufrag } => self.candidates.end(&call, &ufrag),
+            CallMessage::Candidate(candidate) => self.candidate(&call, candidate),
+            CallMessage::EndOfCandidates { ufrag } => {
+                let end = TrickledCandidate {
+                    candidate: String::new(),
+                    sdp_mid: String::new(),
+                    username_fragment: ufrag,
+                };
+                self.candidate(&call, end);
+            }
             _ if !current => debug!(%call, %from, "message of a call that is not ours"),
             CallMessage::Ringing => self.input(Input::RemoteRinging).await,
             CallMessage::Answer { sdp } => self.answer(&sdp).await,
@@ -244,70 +269,68 @@ impl Session {
         }
     }
 
+    /// A candidate of the other side. It passes on arrival, and before its offer too: the buffer
+    /// keeps what has no description to go with.
+    fn candidate(&mut self, call: &CallId, candidate: TrickledCandidate) {
+        match self.candidates.push(call, candidate) {
+            Ok(Pushed::Ready(candidate)) => self.add_remote_candidate(&candidate),
+            Ok(outcome) => debug!(%call, ?outcome, "remote candidate not added now"),
+            // One bad candidate must not cost the call: the others may work.
+            Err(error) => warn!(%call, %error, "remote candidate refused"),
+        }
+    }
+
     async fn offer(&mut self, from: PeerName, call: CallId, sdp: &str) {
         if let Some(current) = &self.call {
             if current.id != call {
-                self.send_to(
-                    from,
-                    call,
-                    CallMessage::HangUp {
-                        reason: HangUpReason::Busy,
-                    },
-                );
+                self.refuse(from, call, HangUpReason::Busy);
             }
             return;
         }
-        let remote = match SessionDescription::parse(sdp) {
+        let remote: SessionDescription = match sdp.parse() {
             Ok(remote) => remote,
             Err(error) => {
                 warn!(%call, %from, %error, "refusing a call whose offer makes no sense");
-                self.send_to(
-                    from,
-                    call,
-                    CallMessage::HangUp {
-                        reason: HangUpReason::Rejected,
-                    },
-                );
-                return;
+                return self.refuse(from, call, HangUpReason::Rejected);
             }
         };
-        let made = self
-            .make_call(
-                call.clone(),
-                from.clone(),
-                CallState::Incoming,
-                IceRole::Controlled,
-            )
-            .await;
-        let mut active = match made {
-            Ok(active) => active,
+        let made = self.make_call(
+            call.clone(),
+            from.clone(),
+            CallState::Incoming,
+            IceRole::Controlled,
+        );
+        match made {
+            Ok(active) => self.call = Some(active),
             Err(error) => {
                 warn!(%call, %error, "refusing a call for which no media can be set up");
-                self.send_to(
-                    from,
-                    call,
-                    CallMessage::HangUp {
-                        reason: HangUpReason::Unreachable,
-                    },
-                );
-                return;
+                return self.refuse(from, call, HangUpReason::Unreachable);
             }
-        };
-        active.remote = Some(remote);
-        if self.config.ice.candidate_pool_size > 0 {
+        }
+        self.apply_remote_description(remote);
+        if self.config.ice.candidate_pool_size > 0
+            && let Some(active) = &self.call
+        {
             active.connection.start_gathering();
         }
-        self.call = Some(active);
         self.send(CallMessage::Ringing);
         self.report(ClientEvent::Incoming { call, from });
     }
 
+    fn refuse(&mut self, caller: PeerName, call: CallId, reason: HangUpReason) {
+        self.candidates.forget(&call);
+        self.send_to(caller, call, CallMessage::HangUp { reason });
+    }
+
     async fn answer(&mut self, sdp: &str) {
-        match SessionDescription::parse(sdp) {
+        let waits = |call: &ActiveCall| transition(call.state, Input::RemoteAnswer).next != call.state;
+        if !self.call.as_ref().is_some_and(waits) {
+            debug!("an answer that nobody waits for");
+            return;
+        }
+        match sdp.parse() {
             Ok(remote) => {
-                if let Some(call) = self.call.as_mut() {
-                    call.remote.get_or_insert(remote);
-                }
+                self.apply_remote_description(remote);
                 self.input(Input::RemoteAnswer).await;
             }
             Err(error) => {
@@ -339,17 +362,18 @@ impl Session {
                     remote,
                 });
             }
+            PeerEvent::ClosedByPeer => debug!(call = %call.id, "the other side closed the media"),
             PeerEvent::DtlsConnected => {
                 let mut clock = tokio::time::interval(PACKET_INTERVAL);
                 // A phone that slept sends live audio, not the backlog.
                 clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
                 call.audio_clock = Some(clock);
             }
-            PeerEvent::Audio {
+            PeerEvent::Audio(AudioPacket {
                 sequence_number,
                 payload,
                 ..
-            } => {
+            }) => {
                 let now = self.started.elapsed();
                 let connected = call.sink.received(now, sequence_number, &payload);
                 let id = call.id.clone();
@@ -400,15 +424,20 @@ impl Session {
         match action {
             Action::ReportRinging => self.report(ClientEvent::RemoteRinging { call: id }),
             Action::SendAnswer => {
-                let sdp = call.connection.local_description(Setup::Active).to_sdp();
                 // Gathering began while ringing unless the candidate pool is switched off.
                 call.connection.start_gathering();
-                self.send(CallMessage::Answer { sdp });
-                self.apply_remote_description().await;
+                match call.connection.local_description() {
+                    Ok(description) => {
+                        let sdp = description.to_string();
+                        self.send(CallMessage::Answer { sdp });
+                    }
+                    Err(error) => warn!(call = %id, %error, "no answer can be made"),
+                }
             }
-            Action::ApplyAnswer => self.apply_remote_description().await,
             Action::StartMedia => {
-                call.connection.start();
+                if let Err(error) = call.connection.start() {
+                    warn!(call = %id, %error, "media cannot start");
+                }
                 self.report(ClientEvent::Answered { call: id });
             }
             Action::ReportAudio => {
@@ -435,41 +464,36 @@ impl Session {
 
     /// Hands the other side's description to the media peer, and then every candidate that came
     /// before it.
-    async fn apply_remote_description(&mut self) {
+    fn apply_remote_description(&mut self, remote: SessionDescription) {
         let Some(call) = self.call.as_mut() else {
             return;
         };
-        let Some(remote) = call.remote.take() else {
+        let ufrag = remote.credentials.ufrag().to_owned();
+        if let Err(error) = call.connection.set_remote(remote) {
+            warn!(call = %call.id, %error, "remote description refused");
             return;
-        };
-        let ufrag = remote.ufrag.clone();
-        call.connection.set_remote(remote).await;
-        let id = call.id.clone();
-        let waiting = self.candidates.ready(&id, &ufrag);
-        if !waiting.is_empty() {
-            info!(call = %id, "🧊 Processing {} pending ICE candidates", waiting.len());
         }
-        for candidate in waiting {
-            self.add_remote_candidate(candidate).await;
+        let waiting = self.candidates.ready(&call.id, &ufrag).candidates;
+        if !waiting.is_empty() {
+            info!(call = %call.id, "🧊 Processing {} pending ICE candidates", waiting.len());
+        }
+        for candidate in &waiting {
+            self.add_remote_candidate(candidate);
         }
     }
 
-    async fn add_remote_candidate(
-        &mut self,
-        candidate: crate::signaling::message::TrickledCandidate,
-    ) {
-        if let Some(call) = self.call.as_mut()
-            && let Err(error) = call.connection.add_remote_candidate(candidate).await
+    fn add_remote_candidate(&self, candidate: &TrickledCandidate) {
+        if let Some(call) = &self.call
+            && let Err(error) = call.connection.add_remote_candidate(candidate)
         {
-            // One bad candidate must not cost the call: the others may work.
             warn!(call = %call.id, %error, "remote candidate refused");
         }
     }
 
-    async fn send_audio(&mut self) {
+    fn send_audio(&mut self) {
         if let Some(call) = self.call.as_mut() {
             let packet = call.source.next_packet();
-            if let Err(error) = call.connection.send_audio(packet).await {
+            if let Err(error) = call.connection.send_audio(packet) {
                 debug!(call = %call.id, %error, "audio packet not sent");
             }
         }
@@ -496,13 +520,31 @@ impl Session {
             call,
             body,
         };
-        if let Err(error) = self.signaling.enqueue(envelope) {
-            warn!(%error, "message not sent");
-        }
+        self.unsent.push(self.signaling.send(envelope));
     }
 
     fn report(&self, event: ClientEvent) {
         // An application that stopped listening still wants its call to go on.
         let _ = self.events.send(event);
+    }
+}
+
+/// The next event of a call's media, or never while there is no call.
+async fn next_event(
+    events: Option<&mut mpsc::UnboundedReceiver<PeerEvent>>,
+) -> Option<PeerEvent> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next time to send audio, or never while there is no audio to send.
+async fn next_tick(clock: Option<&mut Interval>) {
+    match clock {
+        Some(clock) => {
+            clock.tick().await;
+        }
+        None => std::future::pending().await,
     }
 }

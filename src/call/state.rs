@@ -56,8 +56,6 @@ pub enum Action {
     ReportRinging,
     /// Send our session description as the answer.
     SendAnswer,
-    /// Take the other side's session description.
-    ApplyAnswer,
     /// Begin connectivity checks.
     StartMedia,
     /// Tell the user that audio is up.
@@ -109,7 +107,7 @@ impl Input {
 #[must_use]
 pub fn transition(state: CallState, input: Input) -> Transition {
     use Action::{
-        ApplyAnswer, CloseMedia, ReportAudio, ReportEnded, ReportRinging, SendAnswer, SendHangUp,
+        CloseMedia, ReportAudio, ReportEnded, ReportRinging, SendAnswer, SendHangUp,
         StartMedia,
     };
     use CallState::{Calling, Connecting, Ended, Incoming, RemoteRinging, Talking};
@@ -117,7 +115,7 @@ pub fn transition(state: CallState, input: Input) -> Transition {
     let (next, actions): (CallState, &'static [Action]) = match (state, input) {
         (Calling, Input::RemoteRinging) => (RemoteRinging, &[ReportRinging]),
         // The answer may overtake the ringing message, so it counts in both states.
-        (Calling | RemoteRinging, Input::RemoteAnswer) => (Connecting, &[ApplyAnswer, StartMedia]),
+        (Calling | RemoteRinging, Input::RemoteAnswer) => (Connecting, &[StartMedia]),
         (Incoming, Input::LocalAnswer) => (Connecting, &[SendAnswer, StartMedia]),
         (Connecting, Input::AudioConnected) => (Talking, &[ReportAudio]),
         (Connecting | Talking, Input::MediaFailed)
@@ -180,7 +178,7 @@ mod tests {
     #[test]
     fn an_answer_that_comes_twice_is_applied_once() {
         let first = transition(CallState::RemoteRinging, Input::RemoteAnswer);
-        assert!(first.actions.contains(&Action::ApplyAnswer));
+        assert!(first.actions.contains(&Action::StartMedia));
         assert!(
             transition(first.next, Input::RemoteAnswer)
                 .actions

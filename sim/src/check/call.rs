@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ringtrue::client::EndReason;
-use ringtrue::peer::generation::CandidateType as ClientCandidateType;
+use ringtrue::candidates::CandidateType as ClientCandidateType;
 
 use super::facts::Fact;
 use crate::report::Outcome;

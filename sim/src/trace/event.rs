@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringtrue::client::EndReason;
-use ringtrue::peer::generation::CandidateType;
+use ringtrue::candidates::CandidateType;
 
 use crate::net::flow::Protocol;
 

@@ -234,7 +234,7 @@ fn crash(error: &RunError) -> Failure {
             FailureCause::ForeignThread
         }
         RunError::Failed { .. } => FailureCause::Panic,
-        RunError::NotStarted { .. } => FailureCause::TaskFailed,
+        RunError::NotStarted { .. } => FailureCause::NotStarted,
     };
     Failure::new(cause, error.to_string())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::scenario::model::{CallPath, CandidateType, Expectation};
 use crate::scenario::value::format_duration;
 
-use super::{Failure, FailureCause, Outcome};
+use crate::report::{Failure, FailureCause, Outcome};
 
 /// What a run shows of its call, as far as a scenario can expect anything of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Observed {
 
 /// Everything in which `observed` is not what `expected` asks; empty where all came as expected.
 #[must_use]
-pub fn judge(expected: &Expectation, observed: &Observed) -> Vec<Failure> {
+pub fn unmet(expected: &Expectation, observed: &Observed) -> Vec<Failure> {
     match (expected, observed.outcome) {
         (
             Expectation::AudioConnected {
@@ -57,7 +57,7 @@ pub fn judge(expected: &Expectation, observed: &Observed) -> Vec<Failure> {
                 wanted(expected),
                 happened(outcome),
             );
-            vec![failure(FailureCause::WrongOutcome, message)]
+            vec![Failure::new(FailureCause::WrongOutcome, message)]
         }
     }
 }
@@ -70,14 +70,14 @@ fn too_late(within: Duration, observed: &Observed) -> Option<Failure> {
     };
     let within = format_duration(within);
     let message = format!("expected audio within {within} of the answer, and {seen}");
-    Some(failure(FailureCause::TooLate, message))
+    Some(Failure::new(FailureCause::TooLate, message))
 }
 
 fn wrong_path(path: CallPath, observed: &Observed) -> Option<Failure> {
     let seen = CallPath::of(&observed.selected);
     (seen != path).then(|| {
         let message = format!("expected {path} audio, and it is {seen}");
-        failure(FailureCause::WrongPath, message)
+        Failure::new(FailureCause::WrongPath, message)
     })
 }
 
@@ -93,7 +93,7 @@ fn wrong_candidates(
         }
         let seen = seen.map_or_else(|| "none".to_owned(), ToString::to_string);
         let message = format!("expected {peer} to select a {kind} candidate, and it is {seen}");
-        failures.push(failure(FailureCause::WrongCandidate, message));
+        failures.push(Failure::new(FailureCause::WrongCandidate, message));
     }
     failures
 }
@@ -102,12 +102,8 @@ fn wrong_cause(cause: &str, observed: &Observed) -> Option<Failure> {
     let seen = observed.cause.as_deref().unwrap_or("");
     (!seen.contains(cause)).then(|| {
         let message = format!("expected a cause with {cause:?}, and the run names {seen:?}");
-        failure(FailureCause::WrongCause, message)
+        Failure::new(FailureCause::WrongCause, message)
     })
-}
-
-fn failure(cause: FailureCause, message: String) -> Failure {
-    Failure { cause, message }
 }
 
 fn wanted(outcome: Outcome) -> &'static str {
@@ -160,7 +156,7 @@ mod tests {
     }
 
     fn causes(expected: &Expectation, observed: &Observed) -> Vec<FailureCause> {
-        let failures = judge(expected, observed);
+        let failures = unmet(expected, observed);
         failures.into_iter().map(|failure| failure.cause).collect()
     }
 
@@ -194,7 +190,7 @@ mod tests {
     #[test]
     fn another_cause_than_the_expected_one_is_a_failure() {
         let cause = Some("TURN".to_owned());
-        let failures = judge(
+        let failures = unmet(
             &Expectation::Unreachable { cause },
             &unreachable("UDP is blocked"),
         );
@@ -207,7 +203,7 @@ mod tests {
 
     #[test]
     fn an_unexpected_outcome_is_told_with_its_cause() {
-        let failures = judge(&Expectation::default(), &unreachable("UDP is blocked"));
+        let failures = unmet(&Expectation::default(), &unreachable("UDP is blocked"));
         assert_eq!(
             failures[0].message,
             "expected audio both ways, and the call found no way through: UDP is blocked",
