@@ -2,7 +2,8 @@
 //!
 //! From the wire up: [`engine_io`] and [`socket_io`] are the two codecs, [`transport`] carries the
 //! packets of the first over a WebSocket, [`connection`] is one joined namespace, and [`client`]
-//! keeps such a connection alive for ever, with the waits of [`backoff`]. [`message`] is what two
+//! keeps such a connection alive for ever, with the waits of [`backoff`], the unacknowledged messages
+//! of [`send_buffer`], and [`seen`] against repetitions. [`message`] is what two
 //! clients say to each other, and [`relay`] is the server between them.
 
 pub mod backoff;
@@ -13,6 +14,7 @@ pub mod engine_io;
 pub mod message;
 pub mod relay;
 pub mod seen;
+pub mod send_buffer;
 pub mod socket_io;
 pub mod transport;
 

@@ -63,7 +63,11 @@ impl Backoff {
             Jitter::BeforeCap => {
                 let deviation = (random * self.randomization_factor * grown).floor();
                 let even = (random * 10.0).floor() % 2.0 == 0.0;
-                let jittered = if even { grown - deviation } else { grown + deviation };
+                let jittered = if even {
+                    grown - deviation
+                } else {
+                    grown + deviation
+                };
                 jittered.min(max)
             }
             Jitter::AfterCap => {
@@ -171,7 +175,10 @@ mod tests {
         let first = *counts.keys().next().expect("2000 delays");
         let last = *counts.keys().next_back().expect("2000 delays");
         assert!(last <= 10_000 && last - first > 4_900, "{first}..{last}");
-        assert!(counts.values().all(|&count| count < 20), "one millisecond has over 1 %");
+        assert!(
+            counts.values().all(|&count| count < 20),
+            "one millisecond has over 1 %"
+        );
     }
 
     #[test]

@@ -184,3 +184,103 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signaling::memory_net::{MemoryNet, serve_relay, settings};
+    use crate::signaling::relay::RelayConfig;
+    use std::net::{IpAddr, SocketAddr};
+    use std::time::Duration;
+    use tokio::io::AsyncReadExt;
+
+    const SERVER: SocketAddr =
+        SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1)), 80);
+
+    fn auth() -> Map<String, Value> {
+        Map::from_iter([("user".into(), "anna".into())])
+    }
+
+    /// The step in which an attempt against this network runs out of time.
+    async fn stalled_phase(net: &MemoryNet) -> ConnectPhase {
+        let start = Instant::now();
+        match Connection::establish(net, &settings(), auth()).await {
+            Err(ConnectError::TimedOut { phase, limit }) => {
+                assert_eq!(limit, Duration::from_secs(30));
+                assert_eq!(start.elapsed().as_secs(), 30);
+                phase
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_step_that_ran_out_of_time_is_named_and_its_stream_closed() {
+        let net = MemoryNet::default();
+        net.name("relay.example", &[SERVER.ip()]);
+        net.stall(SERVER.ip());
+        assert_eq!(stalled_phase(&net).await, ConnectPhase::Tcp);
+
+        let net = MemoryNet::default();
+        net.name("relay.example", &[SERVER.ip()]);
+        let listener = net.listen_stream(SERVER).await.expect("free address");
+        let (phase, request) = tokio::join!(stalled_phase(&net), async {
+            let (mut stream, _) = listener.accept().await.expect("open listener");
+            let mut request = String::new();
+            stream.read_to_string(&mut request).await.expect("text");
+            request
+        });
+        assert_eq!(phase, ConnectPhase::HttpUpgrade);
+        assert!(
+            request.starts_with("GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n"),
+            "{request}"
+        );
+
+        for (says, expected) in [
+            (None, ConnectPhase::OpenPacket),
+            (
+                Some(r#"0{"sid":"e","pingInterval":25000,"pingTimeout":20000}"#),
+                ConnectPhase::Namespace,
+            ),
+        ] {
+            let (phase, ()) = tokio::join!(stalled_phase(&net), async {
+                let (stream, _) = listener.accept().await.expect("open listener");
+                let socket = tokio_tungstenite::accept_async(stream).await;
+                let mut socket = socket.expect("a websocket client");
+                if let Some(text) = says {
+                    use futures_util::SinkExt;
+                    socket.send(text.into()).await.expect("open");
+                }
+                tokio::time::sleep(Duration::from_secs(31)).await;
+            });
+            assert_eq!(phase, expected);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(net.live(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_swallows_packets_leaves_time_for_the_next() {
+        let net = MemoryNet::default();
+        let _relay = serve_relay(&net, RelayConfig::default()).await;
+        let dead = [198, 51, 100, 1].into();
+        net.name("relay.example", &[dead, SERVER.ip()]);
+        net.stall(dead);
+        let start = Instant::now();
+        let joined = Connection::establish(&net, &settings(), auth()).await;
+        assert!(joined.is_ok(), "{joined:?}");
+        assert_eq!(start.elapsed().as_secs(), 15);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_name_is_an_error_of_its_own_step() {
+        let joined = Connection::establish(&MemoryNet::default(), &settings(), auth()).await;
+        assert!(matches!(
+            joined,
+            Err(ConnectError::Network {
+                phase: ConnectPhase::Resolve,
+                ..
+            })
+        ));
+    }
+}

@@ -137,10 +137,19 @@ mod tests {
                 Err(EndpointError::TlsNotSupported { .. })
             ));
         }
-        for url in ["", "relay.example", "ftp://relay.example", "http://", "http://a@b", "http://a b"]
-        {
+        for url in [
+            "",
+            "relay.example",
+            "ftp://relay.example",
+            "http://",
+            "http://a@b",
+            "http://a b",
+        ] {
             assert!(
-                matches!(endpoint(url, "/socket.io/"), Err(EndpointError::Invalid { .. })),
+                matches!(
+                    endpoint(url, "/socket.io/"),
+                    Err(EndpointError::Invalid { .. })
+                ),
                 "{url}"
             );
         }

@@ -91,7 +91,9 @@ pub enum EngineIoError {
     #[error("the engine.io open packet has an empty sid")]
     EmptySid,
     /// A heartbeat setting that cannot be kept.
-    #[error("{field} in the engine.io open packet is {value:?}; it must be from 1 ms to {PING_SETTING_MAX:?}")]
+    #[error(
+        "{field} in the engine.io open packet is {value:?}; it must be from 1 ms to {PING_SETTING_MAX:?}"
+    )]
     PingSetting {
         /// The field's name on the wire.
         field: &'static str,
@@ -263,8 +265,9 @@ mod tests {
         assert_eq!(node.sid.len(), 20);
         assert_eq!(node.max_payload, Some(1_000_000));
 
-        let bare = open(r#"0{"sid":"AAAAAAAAAAAAAAAA","pingInterval":300,"pingTimeout":200,"new":[1]}"#)
-            .expect("no upgrades, no maxPayload, an unknown field");
+        let bare =
+            open(r#"0{"sid":"AAAAAAAAAAAAAAAA","pingInterval":300,"pingTimeout":200,"new":[1]}"#)
+                .expect("no upgrades, no maxPayload, an unknown field");
         assert_eq!(bare.ping_interval, Duration::from_millis(300));
         assert_eq!(bare.upgrades, Vec::<String>::new());
         assert_eq!(bare.max_payload, None);
@@ -279,7 +282,10 @@ mod tests {
         for interval in ["0", "18446744073709551615"] {
             assert!(matches!(
                 open(&text("a", interval)),
-                Err(EngineIoError::PingSetting { field: "pingInterval", .. })
+                Err(EngineIoError::PingSetting {
+                    field: "pingInterval",
+                    ..
+                })
             ));
         }
         assert!(matches!(open("0"), Err(EngineIoError::Open(_))));
@@ -288,14 +294,20 @@ mod tests {
 
     #[test]
     fn wrong_frames_are_named() {
-        assert!(matches!(EngineIoPacket::from_text(""), Err(EngineIoError::Empty)));
+        assert!(matches!(
+            EngineIoPacket::from_text(""),
+            Err(EngineIoError::Empty)
+        ));
         assert!(matches!(
             EngineIoPacket::from_text("é"),
             Err(EngineIoError::UnknownType { found: 'é' })
         ));
         assert!(matches!(
             EngineIoPacket::from_text("1x"),
-            Err(EngineIoError::UnexpectedPayload { kind: '1', length: 1 })
+            Err(EngineIoError::UnexpectedPayload {
+                kind: '1',
+                length: 1
+            })
         ));
     }
 
@@ -318,13 +330,15 @@ mod tests {
             1_u64..86_400_000,
             any::<Option<u64>>(),
         )
-            .prop_map(|(sid, upgrades, interval, timeout, max_payload)| OpenPacket {
-                sid,
-                upgrades,
-                ping_interval: Duration::from_millis(interval),
-                ping_timeout: Duration::from_millis(timeout),
-                max_payload,
-            });
+            .prop_map(
+                |(sid, upgrades, interval, timeout, max_payload)| OpenPacket {
+                    sid,
+                    upgrades,
+                    ping_interval: Duration::from_millis(interval),
+                    ping_timeout: Duration::from_millis(timeout),
+                    max_payload,
+                },
+            );
         prop_oneof![
             open.prop_map(EngineIoPacket::Open),
             Just(EngineIoPacket::Close),

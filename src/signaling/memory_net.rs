@@ -12,7 +12,45 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, copy_bidirectional, duplex};
 use tokio::sync::{mpsc, watch};
 
+use super::client::Identity;
+use super::message::{CallId, CallMessage, Envelope};
+use super::relay::{Relay, RelayConfig, serve};
+use crate::config::SignalingConfig;
 use crate::net::{ByteStream, DatagramSocket, Interface, Net, StreamListener, TrafficClass};
+
+/// The settings of a client whose server is `relay.example`.
+pub(super) fn settings() -> SignalingConfig {
+    SignalingConfig {
+        url: "http://relay.example".into(),
+        ..SignalingConfig::default()
+    }
+}
+
+pub(super) fn identity(name: &str) -> Identity {
+    Identity {
+        name: name.into(),
+        token: "secret".into(),
+    }
+}
+
+pub(super) fn envelope(to: &str, call: &str) -> Envelope {
+    Envelope {
+        from: String::new(),
+        to: to.into(),
+        call: CallId(call.into()),
+        body: CallMessage::Ringing,
+    }
+}
+
+/// Serves a relay under `relay.example`.
+pub(super) async fn serve_relay(net: &MemoryNet, config: RelayConfig) -> Relay {
+    let address = SocketAddr::from(([203, 0, 113, 1], 80));
+    net.name("relay.example", &[address.ip()]);
+    let listener = net.listen_stream(address).await.expect("free address");
+    let relay = Relay::new(config);
+    tokio::spawn(serve(relay.clone(), listener));
+    relay
+}
 
 type Accepted = (Box<dyn ByteStream>, SocketAddr);
 
@@ -112,7 +150,13 @@ impl Net for MemoryNet {
             let _ = wire.wait_for(|wire| *wire == Wire::Cut).await;
         });
         state.wires.push(sender);
-        let end = |stream, local, peer| Box::new(MemoryStream { stream, local, peer });
+        let end = |stream, local, peer| {
+            Box::new(MemoryStream {
+                stream,
+                local,
+                peer,
+            })
+        };
         listener
             .send((end(far, remote, local), local))
             .map_err(|_| refused())?;

@@ -20,11 +20,11 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use socketioxide::SocketIo;
 use socketioxide::extract::{AckSender, Data, SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
+use socketioxide::{AckError, SocketIo};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -233,7 +233,11 @@ struct Auth {
 
 /// Decides on a connection and, if it may stay, registers what it will be asked: before the CONNECT
 /// reply, so that no event of the client comes too early.
-fn admit(shared: &Weak<Shared>, socket: &SocketRef, auth: Option<Auth>) -> Result<(), AdmissionError> {
+fn admit(
+    shared: &Weak<Shared>,
+    socket: &SocketRef,
+    auth: Option<Auth>,
+) -> Result<(), AdmissionError> {
     let auth = auth.ok_or(AdmissionError::Malformed)?;
     let Some(relay) = shared.upgrade() else {
         return Ok(());
@@ -279,8 +283,11 @@ struct Shared {
 struct State {
     users: BTreeMap<PeerName, User>,
     next_kept: u64,
+    /// Every message that was ever kept and is not yet too old, oldest first.
+    ages: VecDeque<(Instant, PeerName, u64)>,
 }
 
+/// A user with a device or a kept message; others have no entry.
 #[derive(Default)]
 struct User {
     /// In the order in which they connected; after a drop the dead one stays for a while.
@@ -291,21 +298,48 @@ struct User {
 
 struct Kept {
     number: u64,
-    since: Instant,
     message: Map<String, Value>,
 }
 
+impl State {
+    fn expire(&mut self, kept_for: Duration) {
+        while let Some((since, ..)) = self.ages.front()
+            && since.elapsed() >= kept_for
+            && let Some((_, name, number)) = self.ages.pop_front()
+        {
+            self.forget(&name, number);
+        }
+    }
+
+    fn forget(&mut self, name: &str, number: u64) {
+        if let Some(user) = self.users.get_mut(name) {
+            user.kept.retain(|kept| kept.number != number);
+        }
+        self.drop_if_idle(name);
+    }
+
+    fn drop_if_idle(&mut self, name: &str) {
+        let is_idle = |user: &User| user.devices.is_empty() && user.kept.is_empty();
+        if self.users.get(name).is_some_and(is_idle) {
+            self.users.remove(name);
+        }
+    }
+}
+
 impl Shared {
+    /// The present state, without what has grown too old.
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is whole after every statement, so a panic elsewhere leaves it usable.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.expire(self.config.kept_for);
+        state
     }
 
     fn arrive(self: &Arc<Self>, name: &str, socket: SocketRef) {
         let mut state = self.lock();
         let user = state.users.entry(name.into()).or_default();
-        self.expire(user);
-        tracing::info!(user = name, kept = user.kept.len(), "signaling client connected");
+        let kept = user.kept.len();
+        tracing::info!(user = name, kept, "signaling client connected");
         for kept in &user.kept {
             self.deliver(name, kept, &socket);
         }
@@ -316,11 +350,8 @@ impl Shared {
         let mut state = self.lock();
         if let Some(user) = state.users.get_mut(name) {
             user.devices.retain(|device| device.id != id);
-            self.expire(user);
-            if user.devices.is_empty() && user.kept.is_empty() {
-                state.users.remove(name);
-            }
         }
+        state.drop_if_idle(name);
         tracing::info!(user = name, "signaling client disconnected");
     }
 
@@ -335,36 +366,35 @@ impl Shared {
             return Err("the envelope must have the text to".into());
         };
         let to = to.clone();
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let user = state.users.entry(to.clone()).or_default();
+        let devices = user.devices.len();
+        let repeated = user
+            .kept
+            .iter()
+            .find(|kept| is_repetition(&kept.message, &message));
+        if let Some(kept) = repeated {
+            for device in &user.devices {
+                self.deliver(&to, kept, device);
+            }
+            return Ok(devices);
+        }
         let number = state.next_kept;
         state.next_kept += 1;
-        let user = state.users.entry(to.clone()).or_default();
-        self.expire(user);
-        let max = self.config.kept_messages_max;
-        let repeats = |kept: &Kept| {
-            let same = |key| kept.message.get(key) == message.get(key);
-            message.contains_key("id") && same("id") && same("from")
-        };
-        let is_repetition = user.kept.iter().any(repeats);
-        let is_full = user.kept.len() >= max;
-        if is_full && user.devices.is_empty() && !is_repetition {
-            tracing::warn!(from, %to, max, "message refused, too many are kept for its receiver");
-            return Err(format!("{max} messages wait for {to:?} already"));
-        }
-        let since = Instant::now();
-        let kept = Kept {
-            number,
-            since,
-            message,
-        };
+        let kept = Kept { number, message };
         for device in &user.devices {
             self.deliver(&to, &kept, device);
         }
-        let devices = user.devices.len();
-        if is_full {
-            tracing::warn!(from, %to, max, "message not kept, too many are kept for its receiver");
-        } else if !is_repetition {
+        let max = self.config.kept_messages_max;
+        if user.kept.len() < max {
             user.kept.push_back(kept);
+            state.ages.push_back((Instant::now(), to, number));
+        } else if devices > 0 {
+            tracing::warn!(from, %to, max, "message not kept: its receiver has too many");
+        } else {
+            tracing::warn!(from, %to, max, "message refused: its receiver has too many");
+            return Err(format!("{max} messages wait for {to:?} already"));
         }
         Ok(devices)
     }
@@ -375,10 +405,11 @@ impl Shared {
             Ok(acknowledged) => {
                 let (shared, to, number) = (Arc::downgrade(self), PeerName::from(to), kept.number);
                 tokio::spawn(async move {
-                    if acknowledged.await.is_ok()
+                    // A decoding error is an acknowledgement too: one without a value.
+                    if let Ok(_) | Err(AckError::Decode(_)) = acknowledged.await
                         && let Some(shared) = shared.upgrade()
                     {
-                        shared.forget(&to, number);
+                        shared.lock().forget(&to, number);
                     }
                 });
             }
@@ -386,24 +417,179 @@ impl Shared {
             Err(error) => tracing::debug!(to, %error, "device not reached"),
         }
     }
+}
 
-    fn forget(&self, name: &str, number: u64) {
-        let mut state = self.lock();
-        if let Some(user) = state.users.get_mut(name) {
-            user.kept.retain(|kept| kept.number != number);
-            if user.devices.is_empty() && user.kept.is_empty() {
-                state.users.remove(name);
-            }
-        }
+fn is_repetition(kept: &Map<String, Value>, message: &Map<String, Value>) -> bool {
+    let is_same = |key| kept.get(key) == message.get(key);
+    message.contains_key("id") && is_same("id") && is_same("from")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signaling::client::{Identity, SendError, SignalingClient, SignalingEvent};
+    use crate::signaling::memory_net::{MemoryNet, envelope, identity, serve_relay, settings};
+    use tokio::sync::mpsc::Receiver;
+    use tokio::time::{sleep, timeout};
+
+    fn start(net: &MemoryNet, identity: Identity) -> (SignalingClient, Receiver<SignalingEvent>) {
+        SignalingClient::start(Arc::new(net.clone()), settings(), identity)
     }
 
-    fn expire(&self, user: &mut User) {
-        let before = user.kept.len();
-        user.kept
-            .retain(|kept| kept.since.elapsed() < self.config.kept_for);
-        let dropped = before - user.kept.len();
-        if dropped > 0 {
-            tracing::warn!(dropped, "kept messages grew too old");
+    async fn calls(events: &mut Receiver<SignalingEvent>) -> Vec<String> {
+        let mut calls = Vec::new();
+        while let Ok(Some(event)) = timeout(Duration::from_secs(1), events.recv()).await {
+            if let SignalingEvent::Message(envelope) = event {
+                calls.push(envelope.call.0);
+            }
         }
+        calls
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_token_is_refused_and_not_tried_again() {
+        let net = MemoryNet::default();
+        let tokens = BTreeMap::from([("anna".into(), "secret".into())]);
+        let config = RelayConfig {
+            tokens: TokenPolicy::Listed(tokens),
+            ..RelayConfig::default()
+        };
+        let _relay = serve_relay(&net, config).await;
+        let (_anna, mut events) = start(&net, identity("anna"));
+        let event = events.recv().await;
+        assert!(
+            matches!(event, Some(SignalingEvent::Connected)),
+            "{event:?}"
+        );
+
+        let (boris, mut events) = start(&net, identity("boris"));
+        match events.recv().await {
+            Some(SignalingEvent::Rejected { message }) => {
+                assert_eq!(message, "user \"boris\" has no such token");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(
+            boris.send(envelope("anna", "1")).await,
+            Err(SendError::Closed)
+        );
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(net.opened(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_for_an_absent_user_wait_in_order_within_bounds() {
+        let net = MemoryNet::default();
+        let config = RelayConfig {
+            kept_messages_max: 3,
+            ..RelayConfig::default()
+        };
+        let _relay = serve_relay(&net, config).await;
+        let (anna, _events) = start(&net, identity("anna"));
+        for call in ["1", "2", "3"] {
+            assert_eq!(anna.send(envelope("boris", call)).await, Ok(()));
+        }
+        assert!(matches!(
+            anna.send(envelope("boris", "4")).await,
+            Err(SendError::Refused { .. })
+        ));
+        let (boris, mut events) = start(&net, identity("boris"));
+        assert_eq!(calls(&mut events).await, ["1", "2", "3"]);
+        boris.close().await;
+        let (_boris, mut events) = start(&net, identity("boris"));
+        assert_eq!(
+            calls(&mut events).await,
+            [""; 0],
+            "what was acknowledged is gone"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_offer_older_than_its_caller_waits_rings_nobody() {
+        let net = MemoryNet::default();
+        let relay = serve_relay(&net, RelayConfig::default()).await;
+        let (anna, _events) = start(&net, identity("anna"));
+        assert_eq!(anna.send(envelope("boris", "old")).await, Ok(()));
+        sleep(Duration::from_secs(59)).await;
+        assert_eq!(anna.send(envelope("boris", "new")).await, Ok(()));
+        sleep(Duration::from_secs(2)).await;
+        let (_boris, mut events) = start(&net, identity("boris"));
+        assert_eq!(calls(&mut events).await, ["new"]);
+        assert_eq!(relay.connected_devices("boris"), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_went_to_a_dead_socket_reaches_the_next_one() {
+        let net = MemoryNet::default();
+        let relay = serve_relay(&net, RelayConfig::default()).await;
+        let (boris, mut events) = start(&net, identity("boris"));
+        assert_eq!(calls(&mut events).await, [""; 0]);
+        net.freeze_all();
+        drop(boris);
+        sleep(Duration::from_secs(2)).await;
+        let (anna, _events) = start(&net, identity("anna"));
+        assert_eq!(anna.send(envelope("boris", "1")).await, Ok(()));
+        assert_eq!(
+            relay.connected_devices("boris"),
+            1,
+            "the relay cannot know yet"
+        );
+        let (_boris, mut events) = start(&net, identity("boris"));
+        assert_eq!(calls(&mut events).await, ["1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_device_of_a_user_gets_a_message() {
+        let net = MemoryNet::default();
+        let relay = serve_relay(&net, RelayConfig::default()).await;
+        let (_phone, mut phone) = start(&net, identity("boris"));
+        let (_tablet, mut tablet) = start(&net, identity("boris"));
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(relay.connected_devices("boris"), 2);
+        let (anna, _events) = start(&net, identity("anna"));
+        assert_eq!(anna.send(envelope("boris", "1")).await, Ok(()));
+        assert_eq!(calls(&mut phone).await, ["1"]);
+        assert_eq!(calls(&mut tablet).await, ["1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_leaves_a_trace_for_ever() {
+        let net = MemoryNet::default();
+        let relay = serve_relay(&net, RelayConfig::default()).await;
+        let (anna, _events) = start(&net, identity("anna"));
+        for user in 0..100 {
+            let sent = anna.send(envelope(&user.to_string(), "1")).await;
+            assert_eq!(sent, Ok(()));
+        }
+        assert_eq!(relay.shared.lock().users.len(), 101);
+        anna.close().await;
+        sleep(Duration::from_secs(60)).await;
+        let state = relay.shared.lock();
+        assert_eq!((state.users.len(), state.ages.len()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_relay_that_shuts_down_lets_everything_go() {
+        let net = MemoryNet::default();
+        let relay = serve_relay(&net, RelayConfig::default()).await;
+        let (anna, mut events) = start(&net, identity("anna"));
+        let _ = events.recv().await;
+        let shared = Arc::downgrade(&relay.shared);
+        relay.shut_down().await;
+        let event = events.recv().await;
+        assert!(
+            matches!(event, Some(SignalingEvent::Disconnected { .. })),
+            "{event:?}"
+        );
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(net.live(), 0);
+        assert_eq!(relay.connected_devices("anna"), 0);
+        anna.close().await;
+        drop((net, relay));
+        sleep(Duration::from_millis(1)).await;
+        assert!(
+            shared.upgrade().is_none(),
+            "a task or a handler holds the relay"
+        );
     }
 }

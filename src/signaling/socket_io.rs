@@ -84,7 +84,10 @@ pub enum SocketIoError {
         found: String,
     },
     /// An acknowledgement id that no counter reaches.
-    #[error("acknowledgement id {found:?} is out of range; it must be from 0 to {}", u64::MAX)]
+    #[error(
+        "acknowledgement id {found:?} is out of range; it must be from 0 to {}",
+        u64::MAX
+    )]
     AcknowledgementId {
         /// The digits.
         found: String,
@@ -415,8 +418,26 @@ mod tests {
     #[test]
     fn malformed_packets_are_errors() {
         for text in [
-            "", "7", "9[]", "é", "2", "2{}", "2[]", "2[1]", "2[\"a\"", "2/a", "1{}", "3[]", "31",
-            "0[]", "0\"a\"", "4", "41", "4[]", "299999999999999999999[\"a\"]", "2-1[\"a\"]",
+            "",
+            "7",
+            "9[]",
+            "é",
+            "2",
+            "2{}",
+            "2[]",
+            "2[1]",
+            "2[\"a\"",
+            "2/a",
+            "1{}",
+            "3[]",
+            "31",
+            "0[]",
+            "0\"a\"",
+            "4",
+            "41",
+            "4[]",
+            "299999999999999999999[\"a\"]",
+            "2-1[\"a\"]",
         ] {
             assert!(SocketIoPacket::parse(text).is_err(), "{text} was accepted");
         }

@@ -91,7 +91,10 @@ pub enum ConnectError {
         found: String,
     },
     /// The server speaks protocol 2: its CONNECT reply names no session.
-    #[error("{} failed: the server's reply has no sid, so it speaks an older socket.io protocol", ConnectPhase::Namespace)]
+    #[error(
+        "{} failed: the server's reply has no sid, so it speaks an older socket.io protocol",
+        ConnectPhase::Namespace
+    )]
     OldProtocol,
     /// The server refuses this client.
     #[error("the server refuses the connection: {:?}", .0.message)]
@@ -355,7 +358,10 @@ mod tests {
     #[test]
     fn only_websocket_is_usable() {
         use TransportKind::{Polling, WebSocket};
-        assert!(matches!(select_transport(&[Polling, WebSocket]), Ok(WebSocket)));
+        assert!(matches!(
+            select_transport(&[Polling, WebSocket]),
+            Ok(WebSocket)
+        ));
         for configured in [&[Polling][..], &[]] {
             assert!(matches!(
                 select_transport(configured),
