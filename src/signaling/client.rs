@@ -15,6 +15,7 @@ use std::error::Error as _;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
@@ -52,7 +53,7 @@ const SEEN_ENVELOPES_MAX: usize = 4096;
 /// A connection to the signaling server that is kept up until it is closed or dropped.
 #[derive(Debug)]
 pub struct SignalingClient {
-    commands: mpsc::Sender<Outgoing>,
+    commands: mpsc::UnboundedSender<Outgoing>,
     task: JoinHandle<()>,
 }
 
@@ -109,7 +110,7 @@ impl SignalingClient {
         config: SignalingConfig,
         identity: Identity,
     ) -> (Self, mpsc::Receiver<SignalingEvent>) {
-        let (commands, inbox) = mpsc::channel(16);
+        let (commands, inbox) = mpsc::unbounded_channel();
         let (events, receiver) = mpsc::channel(64);
         let generator = ChaCha8Rng::from_rng(&mut rand::rng());
         let driver = Driver::new(net, config, identity, generator);
@@ -117,24 +118,17 @@ impl SignalingClient {
         (Self { commands, task }, receiver)
     }
 
-    /// Sends a message and waits until the server has taken it.
+    /// Sends a message. The order of calls is the order of sending; the returned future says what
+    /// came of it.
     ///
     /// Without a connection the message waits, and goes out in order right after the next one is
     /// there. If the connection drops before the server's acknowledgement came, the message is sent
-    /// again on the next one. Dropping the future takes a message back that is not written yet.
-    ///
-    /// # Errors
-    ///
-    /// Every [`SendError`].
-    pub async fn send(&self, envelope: Envelope) -> Result<(), SendError> {
+    /// again on the next one.
+    pub fn send(&self, envelope: Envelope) -> PendingSend {
         let (done, outcome) = oneshot::channel();
-        let outgoing = Outgoing {
-            envelope,
-            outcome: done,
-        };
-        let taken = self.commands.send(outgoing).await;
-        taken.map_err(|_| SendError::Closed)?;
-        outcome.await.unwrap_or(Err(SendError::Closed))
+        // Where the task has ended, `done` is dropped with the message, which reads as closed.
+        let _ = self.commands.send(Outgoing::new(envelope, done));
+        PendingSend { outcome }
     }
 
     /// Leaves the server politely, within a second, and ends the client.
@@ -143,6 +137,24 @@ impl SignalingClient {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "the signaling task failed");
         }
+    }
+}
+
+/// A message on its way: resolves when the server has taken it. Dropping it takes a message back
+/// that is not written yet.
+#[derive(Debug)]
+#[must_use = "dropping it takes the message back"]
+pub struct PendingSend {
+    outcome: oneshot::Receiver<Result<(), SendError>>,
+}
+
+impl Future for PendingSend {
+    type Output = Result<(), SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.outcome)
+            .poll(context)
+            .map(|outcome| outcome.unwrap_or(Err(SendError::Closed)))
     }
 }
 
@@ -240,7 +252,7 @@ impl Driver {
 
     async fn run(
         mut self,
-        mut inbox: mpsc::Receiver<Outgoing>,
+        mut inbox: mpsc::UnboundedReceiver<Outgoing>,
         events: mpsc::Sender<SignalingEvent>,
     ) {
         self.connect();
