@@ -14,7 +14,7 @@ pub struct AudioSource {
     next_index: usize,
     next_sequence_number: u16,
     next_timestamp: u32,
-    marker: bool,
+    next_marker: Marker,
 }
 
 /// One packet of 20 ms with the fields of its RTP header that are not constant.
@@ -26,9 +26,18 @@ pub struct AudioPacket {
     pub sequence_number: u16,
     /// RTP timestamp in ticks of 48 kHz.
     pub timestamp: u32,
-    /// RTP marker bit: set on the first packet of all, where the talk begins (RFC 3551
-    /// section 4.1).
-    pub marker: bool,
+    /// Whether it begins a talk spurt.
+    pub marker: Marker,
+}
+
+/// The RTP marker bit of an audio packet (RFC 3551 section 4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Marker {
+    /// The packet follows the one before it without a pause.
+    #[default]
+    Continuation,
+    /// The packet is the first after silence.
+    TalkSpurtStart,
 }
 
 impl AudioSource {
@@ -41,7 +50,7 @@ impl AudioSource {
             next_index: 0,
             next_sequence_number: u16::from_be_bytes([high, low]),
             next_timestamp: generator.next_u32(),
-            marker: true,
+            next_marker: Marker::TalkSpurtStart,
         }
     }
 
@@ -53,12 +62,12 @@ impl AudioSource {
             payload: packets[self.next_index].clone(),
             sequence_number: self.next_sequence_number,
             timestamp: self.next_timestamp,
-            marker: self.marker,
+            marker: self.next_marker,
         };
         self.next_index = (self.next_index + 1) % packets.len();
         self.next_sequence_number = self.next_sequence_number.wrapping_add(1);
         self.next_timestamp = self.next_timestamp.wrapping_add(TICKS_PER_PACKET);
-        self.marker = false;
+        self.next_marker = Marker::Continuation;
         packet
     }
 }
@@ -76,7 +85,7 @@ mod tests {
         let track = low();
         let mut source = AudioSource::new(track.clone(), &mut ChaCha8Rng::seed_from_u64(1));
         let first = source.next_packet();
-        assert!(first.marker);
+        assert_eq!(first.marker, Marker::TalkSpurtStart);
         assert_eq!(first.payload, track.packets()[0]);
         let mut before = first;
         // More than 65,536 packets, so that the sequence number rolls over whatever it began with.
@@ -91,7 +100,7 @@ mod tests {
                 before.sequence_number.wrapping_add(1)
             );
             assert_eq!(packet.timestamp, before.timestamp.wrapping_add(960));
-            assert!(!packet.marker);
+            assert_eq!(packet.marker, Marker::Continuation);
             before = packet;
         }
     }

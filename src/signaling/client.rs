@@ -127,7 +127,10 @@ impl SignalingClient {
     pub fn send(&self, envelope: Envelope) -> PendingSend {
         let (done, outcome) = oneshot::channel();
         // Where the task has ended, `done` is dropped with the message, which reads as closed.
-        let _ = self.commands.send(Outgoing::new(envelope, done));
+        let _ = self.commands.send(Outgoing {
+            envelope,
+            outcome: done,
+        });
         PendingSend { outcome }
     }
 
