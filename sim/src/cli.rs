@@ -2,9 +2,14 @@
 //!
 //! Exit codes: 0 where all came as expected, 1 where not, 2 for wrong usage or invalid input.
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use thiserror::Error;
+
+use crate::scenario::{LoadError, LoadErrors, Rendering};
+use crate::world::run::SetupError;
 
 mod call;
 mod meta;
@@ -61,15 +66,54 @@ pub fn main() -> ExitCode {
         Command::Call(arguments) => call::main(&arguments),
         Command::Record(arguments) => record::main(&arguments),
     };
-    ExitCode::from(result.unwrap_or_else(|report| {
-        print_error(&report);
+    ExitCode::from(result.unwrap_or_else(|error| {
+        print_error(&error);
         EXIT_INVALID
     }))
 }
 
+/// Why a command did not do its work at all.
+#[derive(Debug, Error)]
+enum CliError {
+    /// Some of the named scenarios are not scenarios.
+    #[error("invalid scenarios")]
+    Scenarios(#[from] LoadErrors),
+    /// The named scenario is none.
+    #[error("invalid scenario")]
+    Scenario(#[from] LoadError),
+    /// The scenario cannot be run.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// A file, a socket or a process could not be had.
+    #[error("cannot {action}: {source}")]
+    System {
+        action: String,
+        source: io::Error,
+    },
+    /// The client refused a command.
+    #[error(transparent)]
+    Client(#[from] ringtrue::client::ClientError),
+    /// Anything else that the user has to know.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl CliError {
+    /// For `map_err`: what the program wanted to do.
+    fn cannot(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        |source| Self::System { action, source }
+    }
+}
+
 #[expect(clippy::print_stderr, reason = "this is where errors leave the program")]
-fn print_error(report: &miette::Report) {
-    eprintln!("{report:?}");
+fn print_error(error: &CliError) {
+    let rendering = Rendering::for_stderr();
+    match error {
+        CliError::Scenarios(errors) => eprint!("{}", errors.render(rendering)),
+        CliError::Scenario(error) => eprint!("{}", error.render(rendering)),
+        other => eprintln!("error: {other}"),
+    }
 }
 
 /// Prints a line of the command's result.

@@ -36,7 +36,7 @@ pub fn first_gap(heard: &[Duration], from: Duration, to: Duration, loss: f64) ->
     while start + WINDOW <= to {
         let count = heard
             .iter()
-            .filter(|at| (start..start + WINDOW).contains(at))
+            .filter(|at| (start..start + WINDOW).contains(*at))
             .count();
         let share = count as f64 / (WINDOW.as_secs_f64() * PACKETS_PER_SECOND);
         if share < needed {

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use miette::{IntoDiagnostic as _, WrapErr as _, miette};
 use ringtrue::audio::sink::{AudioSink, SinkEvent};
 use ringtrue::audio::track::OpusTrack;
-use ringtrue::client::{CallClient, ClientEvent};
+use ringtrue::client::{CallClient, ClientError, ClientEvent};
 use ringtrue::config::{ClientConfig, IceConfig, IceServer};
 use ringtrue::net::Net;
 use ringtrue::net::tokio::TokioNet;
@@ -17,7 +16,7 @@ use ringtrue::signaling::message::CallId;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{EXIT_EXPECTED, EXIT_UNEXPECTED, print_line};
+use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, print_line};
 
 /// Call somebody on real sockets, or wait to be called, and say when audio is up
 #[derive(Debug, Args)]
@@ -56,13 +55,13 @@ enum End {
     Over(String),
 }
 
-pub(super) fn main(arguments: &Arguments) -> miette::Result<u8> {
+pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let voice = load(&arguments.plays)?;
     let expected = load(&arguments.expects)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .into_diagnostic()?;
+        .map_err(CliError::cannot("start a runtime"))?;
     let call = timeout(
         arguments.patience + arguments.talk,
         talk(arguments, voice, expected),
@@ -81,7 +80,7 @@ pub(super) fn main(arguments: &Arguments) -> miette::Result<u8> {
     }
 }
 
-async fn talk(arguments: &Arguments, voice: OpusTrack, expected: OpusTrack) -> miette::Result<End> {
+async fn talk(arguments: &Arguments, voice: OpusTrack, expected: OpusTrack) -> Result<End, CliError> {
     let net: Arc<dyn Net> = if arguments.loopback {
         Arc::new(TokioNet::loopback_only())
     } else {
@@ -99,7 +98,7 @@ async fn talk(arguments: &Arguments, voice: OpusTrack, expected: OpusTrack) -> m
     loop {
         let event = tokio::select! {
             biased;
-            event = events.recv() => event.ok_or_else(|| miette!("the client stopped"))?,
+            event = events.recv() => event.ok_or(ClientError::Stopped)?,
             () = sleep_until(hang_up_at.unwrap_or(started)), if hang_up_at.is_some() => {
                 hang_up(&client, call.as_ref(), &mut events).await?;
                 print_line("talked");
@@ -110,12 +109,12 @@ async fn talk(arguments: &Arguments, voice: OpusTrack, expected: OpusTrack) -> m
             ClientEvent::SignalingConnected => {
                 print_line("signaling connected");
                 if let (Some(callee), None) = (&arguments.callee, &call) {
-                    call = Some(client.call(callee.clone()).await.into_diagnostic()?);
+                    call = Some(client.call(callee.clone()).await?);
                 }
             }
             ClientEvent::Incoming { call: id, from } => {
                 print_line(&format!("{from} calls"));
-                client.answer(&id).await.into_diagnostic()?;
+                client.answer(&id).await?;
                 call = Some(id);
             }
             ClientEvent::PathSelected { local, remote, .. } => {
@@ -149,9 +148,9 @@ async fn hang_up(
     client: &CallClient,
     call: Option<&CallId>,
     events: &mut mpsc::UnboundedReceiver<ClientEvent>,
-) -> miette::Result<()> {
-    let call = call.ok_or_else(|| miette!("audio without a call"))?;
-    client.hang_up(call).await.into_diagnostic()?;
+) -> Result<(), CliError> {
+    let call = call.ok_or_else(|| CliError::Other("audio without a call".into()))?;
+    client.hang_up(call).await?;
     while let Some(event) = events.recv().await {
         if matches!(event, ClientEvent::Ended { .. }) {
             break;
@@ -180,11 +179,9 @@ fn config(arguments: &Arguments) -> ClientConfig {
     config
 }
 
-fn load(path: &Path) -> miette::Result<OpusTrack> {
-    let bytes = std::fs::read(path)
-        .into_diagnostic()
-        .wrap_err_with(|| format!("cannot read {}", path.display()))?;
+fn load(path: &Path) -> Result<OpusTrack, CliError> {
+    let name = path.display();
+    let bytes = std::fs::read(path).map_err(CliError::cannot(format!("read {name}")))?;
     OpusTrack::parse(&bytes)
-        .into_diagnostic()
-        .wrap_err_with(|| format!("cannot play {}", path.display()))
+        .map_err(|error| CliError::Other(format!("cannot play {name}: {error}")))
 }

@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use clap::Args;
-use miette::{IntoDiagnostic as _, WrapErr as _, miette};
 
 use super::record::Surroundings;
-use super::{EXIT_EXPECTED, EXIT_UNEXPECTED, SeedRange, print_line, progress};
+use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, SeedRange, print_line, progress};
 use crate::determinism::Plug;
 use crate::scenario::{Scenario, load_paths};
 
@@ -46,11 +45,11 @@ struct EventLine {
     chain: String,
 }
 
-pub(super) fn main(arguments: &Arguments) -> miette::Result<u8> {
+pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let scenarios = load_paths(&arguments.paths)?;
     let seeds = arguments.seeds.0.clone();
     let runs = scenarios.len() as u64 * (seeds.end - seeds.start);
-    let directory = tempfile::tempdir().into_diagnostic()?;
+    let directory = tempfile::tempdir().map_err(CliError::cannot("make a directory for records"))?;
     let bar = progress::bar(runs, "run");
     let mut different = 0_u64;
     for scenario in &scenarios {
@@ -79,18 +78,21 @@ fn compare(
     scenario: &Scenario,
     seed: u64,
     directory: &Path,
-) -> miette::Result<Option<Divergence>> {
+) -> Result<Option<Divergence>, CliError> {
     let records = [Surroundings::Calm, Surroundings::Busy]
         .map(|surroundings| (surroundings, directory.join(format!("{surroundings:?}"))));
     let children = records
         .iter()
         .map(|(surroundings, events)| spawn(arguments, scenario, seed, events, *surroundings))
-        .collect::<miette::Result<Vec<Child>>>()?;
+        .collect::<Result<Vec<Child>, CliError>>()?;
     for child in children {
-        let output = child.wait_with_output().into_diagnostic()?;
+        let output = child
+            .wait_with_output()
+            .map_err(CliError::cannot("wait for a second process"))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            return Err(miette!("{} with seed {seed} could not be recorded: {said}", scenario.name));
+            let name = &scenario.name;
+            return Err(CliError::Other(format!("{name} with seed {seed} could not be recorded: {said}")));
         }
     }
     first_difference(&records[0].1, &records[1].1)
@@ -102,8 +104,8 @@ fn spawn(
     seed: u64,
     events: &Path,
     surroundings: Surroundings,
-) -> miette::Result<Child> {
-    let program = std::env::current_exe().into_diagnostic()?;
+) -> Result<Child, CliError> {
+    let program = std::env::current_exe().map_err(CliError::cannot("find this program"))?;
     let mut command = Command::new(program);
     command.arg("record").arg(&scenario.path);
     command.args(["--seed", &seed.to_string()]);
@@ -119,18 +121,17 @@ fn spawn(
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .into_diagnostic()
-        .wrap_err("cannot start a second process")
+        .map_err(CliError::cannot("start a second process"))
 }
 
-fn first_difference(first: &Path, second: &Path) -> miette::Result<Option<Divergence>> {
+fn first_difference(first: &Path, second: &Path) -> Result<Option<Divergence>, CliError> {
     let mut first = lines(first)?;
     let mut second = lines(second)?;
     let mut index = 0;
     loop {
         let pair = (
-            first.next().transpose().into_diagnostic()?,
-            second.next().transpose().into_diagnostic()?,
+            first.next().transpose().map_err(CliError::cannot("read a record"))?,
+            second.next().transpose().map_err(CliError::cannot("read a record"))?,
         );
         let (left, right) = match pair {
             (None, None) => return Ok(None),
@@ -148,8 +149,9 @@ fn first_difference(first: &Path, second: &Path) -> miette::Result<Option<Diverg
     }
 }
 
-fn lines(path: &Path) -> miette::Result<std::io::Lines<BufReader<File>>> {
-    Ok(BufReader::new(File::open(path).into_diagnostic()?).lines())
+fn lines(path: &Path) -> Result<std::io::Lines<BufReader<File>>, CliError> {
+    let file = File::open(path).map_err(CliError::cannot("read a record"))?;
+    Ok(BufReader::new(file).lines())
 }
 
 impl EventLine {

@@ -5,9 +5,8 @@ use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
-use miette::IntoDiagnostic as _;
 
-use super::EXIT_EXPECTED;
+use super::{CliError, EXIT_EXPECTED};
 use crate::determinism::{Plug, Plugs};
 use crate::scenario::Scenario;
 use crate::seed::Seed;
@@ -41,12 +40,13 @@ pub(super) enum Surroundings {
     Busy,
 }
 
-pub(super) fn main(arguments: &Arguments) -> miette::Result<u8> {
+pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let scenario = Scenario::load(&arguments.scenario)?;
     if arguments.surroundings == Surroundings::Busy {
         disturb();
     }
-    let file = File::create(&arguments.events).into_diagnostic()?;
+    let file = File::create(&arguments.events)
+        .map_err(CliError::cannot(format!("write {}", arguments.events.display())))?;
     let plugs = arguments
         .unplug
         .iter()
@@ -58,7 +58,7 @@ pub(super) fn main(arguments: &Arguments) -> miette::Result<u8> {
         })],
         ..RunOptions::default()
     };
-    run(&scenario, arguments.seed, options).into_diagnostic()?;
+    run(&scenario, arguments.seed, options)?;
     Ok(EXIT_EXPECTED)
 }
 

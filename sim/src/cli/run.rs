@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use miette::IntoDiagnostic as _;
 
-use super::{EXIT_EXPECTED, EXIT_UNEXPECTED, print_line, progress};
+use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, print_line, progress};
 use crate::report::text::{self, Colour, Detail};
 use crate::report::{PacketOrEvent, Report};
 use crate::scenario::{Scenario, load_paths};
@@ -29,13 +28,13 @@ pub(super) struct Arguments {
     verbose: bool,
 }
 
-pub(super) fn main(arguments: &Arguments) -> miette::Result<u8> {
+pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let scenarios = load_paths(&arguments.paths)?;
     let colour = Colour::for_stdout();
     let bar = progress::bar(scenarios.len() as u64, "scenario");
     let mut reports = Vec::new();
     for scenario in &scenarios {
-        let report = run_one(arguments, scenario).into_diagnostic()?;
+        let report = run_one(arguments, scenario)?;
         bar.suspend(|| print(arguments, &report, scenarios.len(), colour));
         bar.inc(1);
         reports.push(report);

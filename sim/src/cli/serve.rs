@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Args;
-use miette::IntoDiagnostic as _;
 use ringtrue::net::Net;
 use ringtrue::net::tokio::TokioNet;
 use ringtrue::signaling::relay::RelayConfig;
 
-use super::{EXIT_EXPECTED, print_line};
+use super::{CliError, EXIT_EXPECTED, print_line};
 use crate::server::signaling;
 
 /// Run the signaling relay on real sockets
@@ -20,15 +19,17 @@ pub(super) struct Arguments {
     listen: SocketAddr,
 }
 
-pub(super) fn main(arguments: &Arguments) -> miette::Result<u8> {
+pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .into_diagnostic()?;
+        .map_err(CliError::cannot("start a runtime"))?;
     let net: Arc<dyn Net> = Arc::new(TokioNet::new());
     let relay = signaling::run(net, arguments.listen, RelayConfig::default(), |address| {
         print_line(&format!("listening on http://{address}"));
     });
-    runtime.block_on(relay).into_diagnostic()?;
+    runtime
+        .block_on(relay)
+        .map_err(CliError::cannot(format!("serve on {}", arguments.listen)))?;
     Ok(EXIT_EXPECTED)
 }

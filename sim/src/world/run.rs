@@ -20,7 +20,7 @@ use crate::determinism::{self, Capture, Plugs, RunError, canary, run_on_own_thre
 use crate::net::firewall::{FirewallConfig, Passage};
 use crate::net::link::{LinkConfig, LinkPair};
 use crate::net::loss::Probability;
-use crate::net::nat::NatConfig;
+use crate::net::nat::preset::NatPreset;
 use crate::net::topology::{HostId, NetworkConfig, Topology, TopologyError};
 use crate::report::timeline::TimelineCollector;
 use crate::report::{Failure, FailureCause, Outcome, PacketOrEvent, Report};
@@ -261,10 +261,10 @@ fn network_config(network: &model::Network) -> NetworkConfig {
     NetworkConfig {
         nat: match network.nat {
             model::Nat::None => None,
-            model::Nat::FullCone => Some(NatConfig::full_cone()),
-            model::Nat::AddressRestricted => Some(NatConfig::address_restricted()),
-            model::Nat::PortRestricted => Some(NatConfig::port_restricted()),
-            model::Nat::Symmetric => Some(NatConfig::symmetric()),
+            model::Nat::FullCone => Some(NatPreset::FullCone.config()),
+            model::Nat::AddressRestricted => Some(NatPreset::AddressRestricted.config()),
+            model::Nat::PortRestricted => Some(NatPreset::PortRestricted.config()),
+            model::Nat::Symmetric => Some(NatPreset::Symmetric.config()),
         },
         firewall: FirewallConfig {
             udp: match network.udp {
