@@ -14,6 +14,7 @@ pub mod value;
 mod document;
 mod load;
 mod place;
+mod problems;
 mod script;
 mod validate;
 

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::error::{ProblemKind, Problems};
+use super::error::ProblemKind;
 use super::model::{CallPath, CandidateType, Nat, ServerState, Udp};
 use super::place;
+use super::problems::Problems;
 use super::value::{Choice, DelayValue, LossValue, TimeValue, TriggerValue};
 
 /// Names and what they stand for, each with its place in the file.

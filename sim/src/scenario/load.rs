@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::document;
-use super::error::{InvalidScenario, LoadError, LoadErrors, ProblemKind, Problems};
+use super::error::{InvalidScenario, LoadError, LoadErrors, ProblemKind};
 use super::model::Scenario;
+use super::problems::Problems;
 use super::validate;
 
 impl Scenario {
@@ -27,7 +28,7 @@ impl Scenario {
             let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             LoadError::NotText {
                 path: path.to_owned(),
-                line: valid.iter().filter(|byte| **byte == b'\n').count() + 1,
+                line: valid.split(|byte| *byte == b'\n').count(),
             }
         })?;
         Ok(Self::parse(path, &text)?)

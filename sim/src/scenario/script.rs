@@ -7,8 +7,9 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::document::{ActionName, Named, PeerDocument, StepDocument};
-use super::error::{ProblemKind, Problems};
+use super::error::ProblemKind;
 use super::model::{Action, ScriptStep, Trigger};
+use super::problems::Problems;
 
 /// How long the callee lets it ring where the file has no script.
 const ANSWER_AFTER_RINGING: Duration = Duration::from_secs(1);
@@ -70,21 +71,21 @@ pub(super) fn steps(
     Some((script, None))
 }
 
-fn default_steps(caller: String, callee: String, talk: Duration) -> Vec<ScriptStep> {
+fn default_steps(first: String, second: String, talk: Duration) -> Vec<ScriptStep> {
     vec![
         ScriptStep {
             trigger: Trigger::At(Duration::ZERO),
-            peer: caller.clone(),
+            peer: first.clone(),
             action: Action::Call {
-                callee: callee.clone(),
+                callee: second.clone(),
             },
         },
         ScriptStep {
             trigger: Trigger::AfterRinging(ANSWER_AFTER_RINGING),
-            peer: callee,
+            peer: second,
             action: Action::Answer,
         },
-        hang_up(caller, talk),
+        hang_up(first, talk),
     ]
 }
 
@@ -109,13 +110,12 @@ fn read_step(
     problems: &mut Problems<'_>,
 ) -> Option<Step> {
     let trigger = read_trigger(document, problems);
-    let peer = match &document.get_ref().peer {
-        Some(name) => known_peer(name, peers, problems),
-        None => {
-            let allowed = "the name of the peer that acts";
-            problems.push_missing(document.span(), "peer", allowed);
-            None
-        }
+    let peer = if let Some(name) = &document.get_ref().peer {
+        known_peer(name, peers, problems)
+    } else {
+        let allowed = "the name of the peer that acts";
+        problems.push_missing(document.span(), "peer", allowed);
+        None
     };
     let action = read_action(document, peer.as_deref(), peers, problems);
     Some(Step {
@@ -209,8 +209,8 @@ fn check_sequence(steps: &[Step], problems: &mut Problems<'_>) -> Option<[String
         );
     }
     let callees: BTreeSet<&str> = steps.iter().filter_map(callee_of).collect();
-    let callers = steps.iter().filter(|step| callee_of(step).is_some());
-    let mut in_a_call: BTreeSet<&str> = callers.map(|step| step.step.peer.as_str()).collect();
+    let calls = steps.iter().filter(|step| callee_of(step).is_some());
+    let mut in_a_call: BTreeSet<&str> = calls.map(|step| step.step.peer.as_str()).collect();
     in_a_call.extend(&callees);
     for (position, step) in steps.iter().enumerate() {
         let peer = step.step.peer.as_str();

@@ -9,8 +9,9 @@ use toml::Spanned;
 use super::document::{
     Document, ExpectDocument, LinkDocument, Named, NetworkDocument, OutcomeName, PeerDocument,
 };
-use super::error::{ProblemKind, Problems};
+use super::error::ProblemKind;
 use super::model::{Action, Expectation, Link, Network, Peer, Scenario, ScriptStep, Servers};
+use super::problems::Problems;
 use super::script;
 
 /// How long a call lasts where the file says nothing.

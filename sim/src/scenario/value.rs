@@ -17,7 +17,7 @@ pub const SHORTEST_DELAY: Duration = Duration::from_millis(1);
 pub const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
 /// The longest duration, and the latest moment, that a script can name.
-pub const LONGEST_TIME: Duration = Duration::from_secs(3600);
+pub const LONGEST_TIME: Duration = Duration::from_hours(1);
 
 /// Why a text is not the value it should be. Whoever reports it names the text.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -73,16 +73,18 @@ pub fn format_duration(duration: Duration) -> String {
     if milliseconds == 0 {
         return "0s".to_owned();
     }
-    let units = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
     let mut rest = milliseconds;
-    let mut text = String::new();
-    for (unit, size) in units {
-        if rest >= size {
-            text.push_str(&format!("{}{unit}", rest / size));
-            rest %= size;
+    let units = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    let parts = units.map(|(unit, size)| {
+        let count = rest / size;
+        rest %= size;
+        if count == 0 {
+            String::new()
+        } else {
+            format!("{count}{unit}")
         }
-    }
-    text
+    });
+    parts.concat()
 }
 
 /// Reads a percentage from `0%` to `100%` with at most four decimals: `5%`, `0.25%`.
@@ -252,8 +254,8 @@ fn parse_exact(text: &str) -> Result<Duration, ValueError> {
         let (number, after) = rest.split_at(end_of(rest, |c| c.is_ascii_digit() || c == '.'));
         let (unit, after) = after.split_at(end_of(after, |c| c.is_ascii_alphabetic()));
         let unit = match unit {
-            "h" => Duration::from_secs(3600),
-            "m" => Duration::from_secs(60),
+            "h" => Duration::from_hours(1),
+            "m" => Duration::from_mins(1),
             "s" => Duration::from_secs(1),
             "ms" => Duration::from_millis(1),
             // Understood only to say that they are too fine.
@@ -310,7 +312,7 @@ fn multiply(number: &str, unit: Duration) -> Option<Duration> {
 }
 
 fn whole_milliseconds(duration: Duration) -> Result<Duration, ValueError> {
-    if duration.subsec_nanos() % 1_000_000 != 0 {
+    if !duration.subsec_nanos().is_multiple_of(1_000_000) {
         return Err(ValueError::TooFine);
     }
     Ok(duration)
