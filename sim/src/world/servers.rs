@@ -108,7 +108,7 @@ impl ServerHosts {
                 IceKind::Stun => servers.stun,
                 IceKind::Turn => servers.turn,
             };
-            if state == ServerState::Down {
+            if state == ServerState::Down || service.udp_ports.is_empty() {
                 continue;
             }
             let net: Arc<dyn Net> = world.net(*host);
