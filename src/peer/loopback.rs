@@ -1,0 +1,298 @@
+//! Two peers on real sockets of this host, without servers.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::sdp::{Fingerprint, SessionDescription};
+use super::*;
+use crate::candidates::CandidateType;
+use crate::config::{IceConfig, MediaConfig};
+use crate::net::{ByteStream, DatagramSocket, Interface, Net, StreamListener, TrafficClass};
+
+/// Nothing but UDP on 127.0.0.1.
+#[derive(Debug)]
+struct Loopback;
+
+#[derive(Debug)]
+struct LoopbackSocket(UdpSocket);
+
+#[async_trait]
+impl Net for Loopback {
+    async fn bind_datagram(
+        &self,
+        local: SocketAddr,
+        _: TrafficClass,
+    ) -> io::Result<Arc<dyn DatagramSocket>> {
+        Ok(Arc::new(LoopbackSocket(UdpSocket::bind(local).await?)))
+    }
+
+    async fn connect_stream(&self, _: SocketAddr) -> io::Result<Box<dyn ByteStream>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    async fn listen_stream(&self, _: SocketAddr) -> io::Result<Box<dyn StreamListener>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn interfaces(&self) -> io::Result<Vec<Interface>> {
+        Ok(vec![Interface {
+            name: "lo".into(),
+            address: Ipv4Addr::LOCALHOST.into(),
+        }])
+    }
+}
+
+#[async_trait]
+impl DatagramSocket for LoopbackSocket {
+    async fn send_to(&self, payload: &[u8], remote: SocketAddr) -> io::Result<usize> {
+        self.0.send_to(payload, remote).await
+    }
+
+    async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.0.recv_from(buffer).await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+struct Side {
+    connection: PeerConnection,
+    events: mpsc::UnboundedReceiver<PeerEvent>,
+}
+
+fn side(role: IceRole, ice: IceConfig) -> Side {
+    let (connection, events) =
+        PeerConnection::new(Arc::new(Loopback), ice, &MediaConfig::default(), role)
+            .expect("a certificate can be made");
+    Side { connection, events }
+}
+
+/// The default configuration without servers.
+fn ice() -> IceConfig {
+    IceConfig {
+        servers: Vec::new(),
+        ..IceConfig::default()
+    }
+}
+
+/// The description as it arrives at the other side: through its text.
+fn through_text(description: &SessionDescription) -> SessionDescription {
+    description.to_string().parse().expect("own text is valid")
+}
+
+/// Exchanges descriptions and starts both sides.
+fn introduce(caller: &Side, callee: &Side, tamper: impl Fn(&mut SessionDescription)) {
+    let offer = caller.connection.local_description().expect("an offer");
+    callee
+        .connection
+        .set_remote(through_text(&offer))
+        .expect("a valid offer");
+    let answer = callee.connection.local_description().expect("an answer");
+    let mut answer = through_text(&answer);
+    tamper(&mut answer);
+    caller
+        .connection
+        .set_remote(answer)
+        .expect("a valid answer");
+    for side in [caller, callee] {
+        side.connection.start_gathering();
+        side.connection.start().expect("both descriptions are set");
+    }
+}
+
+/// Trickles candidates both ways until `enough` holds for both sides' events.
+async fn run_until(
+    caller: &mut Side,
+    callee: &mut Side,
+    enough: impl Fn(&[PeerEvent]) -> bool,
+) -> [Vec<PeerEvent>; 2] {
+    let mut seen = [Vec::new(), Vec::new()];
+    let work = async {
+        while !seen.iter().all(|events| enough(events)) {
+            let (index, event) = tokio::select! {
+                biased;
+                Some(event) = caller.events.recv() => (0, event),
+                Some(event) = callee.events.recv() => (1, event),
+            };
+            if let PeerEvent::LocalCandidate(candidate) = &event {
+                let other = if index == 0 { &callee } else { &caller };
+                other
+                    .connection
+                    .add_remote_candidate(candidate)
+                    .expect("a candidate of the announced generation");
+            }
+            seen[index].push(event);
+        }
+    };
+    timeout(Duration::from_secs(5), work)
+        .await
+        .expect("finished within 5 s");
+    seen
+}
+
+fn audio(sequence_number: u16, payload: u8) -> AudioPacket {
+    AudioPacket {
+        sequence_number,
+        timestamp: u32::from(sequence_number) * 960,
+        marker: Marker::Continuation,
+        payload: Bytes::from(vec![payload; 80]),
+    }
+}
+
+#[tokio::test]
+async fn two_peers_hear_each_other() {
+    let mut caller = side(IceRole::Controlling, ice());
+    let mut callee = side(IceRole::Controlled, ice());
+    assert_eq!(
+        caller.connection.send_audio(audio(0, 0)),
+        Err(PeerError::NotConnected)
+    );
+    introduce(&caller, &callee, |_| {});
+    let connected = |events: &[PeerEvent]| events.contains(&PeerEvent::DtlsConnected);
+    let seen = run_until(&mut caller, &mut callee, connected).await;
+    for events in &seen {
+        assert!(events.iter().any(|event| matches!(
+            event,
+            PeerEvent::Selected { local: CandidateType::Host, local_address, .. }
+                if local_address.ip().is_loopback()
+        )));
+    }
+
+    for sequence_number in 0..30 {
+        for (side, payload) in [(&caller, 1), (&callee, 2)] {
+            side.connection
+                .send_audio(audio(sequence_number, payload))
+                .expect("connected");
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let heard = |events: &[PeerEvent]| -> BTreeSet<(u16, u8)> {
+        let audio = events.iter().filter_map(|event| match event {
+            PeerEvent::Audio(packet) => Some((packet.sequence_number, packet.payload[0])),
+            _ => None,
+        });
+        audio.collect()
+    };
+    let all_heard = |events: &[PeerEvent]| heard(events).len() == 30;
+    let [at_caller, at_callee] = run_until(&mut caller, &mut callee, all_heard).await;
+    assert!(heard(&at_caller).iter().all(|(_, payload)| *payload == 2));
+    assert!(heard(&at_callee).iter().all(|(_, payload)| *payload == 1));
+
+    caller.connection.close().await;
+    let told = async {
+        while let Some(event) = callee.events.recv().await {
+            if event == PeerEvent::ClosedByPeer {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(1), told)
+        .await
+        .expect("the other side is told");
+    callee.connection.close().await;
+}
+
+#[tokio::test]
+async fn a_peer_with_another_certificate_is_refused() {
+    let mut caller = side(IceRole::Controlling, ice());
+    let mut callee = side(IceRole::Controlled, ice());
+    let wrong = Fingerprint([7; 32]);
+    introduce(&caller, &callee, |answer| answer.fingerprint = wrong);
+    let failed = |events: &[PeerEvent]| {
+        events
+            .iter()
+            .any(|event| matches!(event, PeerEvent::Failed(_)))
+    };
+    let [at_caller, _] = run_until(&mut caller, &mut callee, failed).await;
+    assert!(at_caller.iter().any(|event| matches!(
+        event,
+        PeerEvent::Failed(PeerFailure::FingerprintMismatch { announced, .. })
+            if *announced == wrong
+    )));
+    caller.connection.close().await;
+    callee.connection.close().await;
+}
+
+#[tokio::test]
+async fn a_peer_without_candidates_is_unreachable_and_the_cause_says_so() {
+    let impatient = IceConfig {
+        receiving_timeout: Duration::from_millis(200),
+        failed_timeout: Duration::from_millis(200),
+        ..ice()
+    };
+    let mut caller = side(IceRole::Controlling, impatient.clone());
+    let callee = side(IceRole::Controlled, impatient);
+    introduce(&caller, &callee, |_| {});
+    let failure = async {
+        loop {
+            if let Some(PeerEvent::Failed(failure)) = caller.events.recv().await {
+                return failure;
+            }
+        }
+    };
+    let failure = timeout(Duration::from_secs(5), failure)
+        .await
+        .expect("failed within 5 s");
+    assert_eq!(
+        failure.to_string(),
+        "no candidate pair worked: local host; remote none"
+    );
+}
+
+#[tokio::test]
+async fn candidates_of_another_generation_are_refused() {
+    let caller = side(IceRole::Controlling, ice());
+    let callee = side(IceRole::Controlled, ice());
+    introduce(&caller, &callee, |_| {});
+    let foreign = crate::signaling::message::TrickledCandidate {
+        candidate: "candidate:1 1 udp 1 192.0.2.1 5000 typ host".into(),
+        sdp_mid: "0".into(),
+        username_fragment: "other".into(),
+    };
+    assert!(matches!(
+        caller.connection.add_remote_candidate(&foreign),
+        Err(PeerError::WrongGeneration { given, .. }) if given == "other"
+    ));
+}
+
+#[tokio::test]
+async fn closing_ends_every_task() {
+    let before = tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks();
+    let mut caller = side(IceRole::Controlling, ice());
+    let mut callee = side(IceRole::Controlled, ice());
+    introduce(&caller, &callee, |_| {});
+    let connected = |events: &[PeerEvent]| events.contains(&PeerEvent::DtlsConnected);
+    run_until(&mut caller, &mut callee, connected).await;
+    // One side says goodbye, the other is dropped.
+    caller.connection.close().await;
+    drop((caller, callee));
+    let ended = async {
+        while tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+            > before
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(3), ended)
+        .await
+        .expect("all tasks end within 3 s");
+}
