@@ -1,33 +1,28 @@
 //! The media connection with one other client: ICE, then DTLS, then audio.
 
-use std::collections::BTreeSet;
+mod actor;
+mod transport;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout;
-use webrtc_util::Conn;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
-use super::dtls::{self, Certificate, DtlsRole, Secured};
-use super::failure::{CandidateTypes, PeerError, PeerFailure};
-use super::generation::{Generation, GenerationEvent};
+use self::actor::{Actor, Command, Setting};
+use super::dtls::{Certificate, DtlsRole};
+use super::failure::{PeerError, PeerFailure};
 use super::sdp::{IceCredentials, OPUS_PAYLOAD_TYPE, SessionDescription, Setup, Ssrc};
-use super::srtp::{self, Protector, Unprotector};
 pub use super::srtp::{AudioPacket, Marker};
-use crate::candidates::{CandidateAttribute, CandidateType};
+use crate::candidates::CandidateType;
 use crate::config::{IceConfig, MediaConfig};
 use crate::net::Net;
 use crate::signaling::message::TrickledCandidate;
 
 /// The most audio packets that wait to be sent: a second of them.
 const AUDIO_PACKETS_MAX: usize = 50;
-
-/// How long the transport may take to say goodbye.
-const TRANSPORT_CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Lengths of what is drawn at random, in `ice-char`s of six bits each: RFC 8445 section 5.3 asks
 /// for 24 and 128 bits.
@@ -108,14 +103,6 @@ pub struct PeerConnection {
     actor: AbortHandle,
 }
 
-#[derive(Debug)]
-enum Command {
-    Gather,
-    AddCandidate(CandidateAttribute),
-    Start,
-    Close(oneshot::Sender<()>),
-}
-
 impl PeerConnection {
     /// Makes a connection that does nothing yet, and the stream of its events. Must be called
     /// within a tokio runtime.
@@ -142,25 +129,21 @@ impl PeerConnection {
         let (commands, commanded) = mpsc::unbounded_channel();
         let (audio, audio_to_send) = mpsc::channel(AUDIO_PACKETS_MAX);
         let (events, listener) = mpsc::unbounded_channel();
-        let actor = Actor {
-            net,
-            ice,
-            class: media.marking.traffic_class(),
-            role,
-            credentials: credentials.clone(),
-            certificate: certificate.clone(),
-            ssrc: ssrc.id,
-            remote: Arc::clone(&remote),
-            secured: Arc::clone(&secured),
-            events,
-            audio_to_send: Some(audio_to_send),
-            generation: None,
-            tasks: JoinSet::new(),
-            closing: watch::channel(false).0,
-            local_kinds: BTreeSet::new(),
-            remote_kinds: BTreeSet::new(),
-            was_connected: false,
-        };
+        let actor = Actor::new(
+            Setting {
+                net,
+                ice,
+                class: media.marking.traffic_class(),
+                role,
+                credentials: credentials.clone(),
+                certificate: certificate.clone(),
+                ssrc: ssrc.id,
+                remote: Arc::clone(&remote),
+                secured: Arc::clone(&secured),
+                events,
+            },
+            audio_to_send,
+        );
         let connection = Self {
             role,
             // The highest bit stays clear (RFC 8829 section 5.2.1).
@@ -331,314 +314,6 @@ impl fmt::Debug for PeerConnection {
             .field("local_ufrag", &self.credentials.ufrag())
             .finish_non_exhaustive()
     }
-}
-
-/// The task that owns everything. Dropping it drops everything.
-struct Actor {
-    net: Arc<dyn Net>,
-    ice: IceConfig,
-    class: crate::net::TrafficClass,
-    role: IceRole,
-    credentials: IceCredentials,
-    certificate: Certificate,
-    ssrc: u32,
-    remote: Arc<OnceLock<SessionDescription>>,
-    secured: Arc<AtomicBool>,
-    events: mpsc::UnboundedSender<PeerEvent>,
-    audio_to_send: Option<mpsc::Receiver<AudioPacket>>,
-    generation: Option<Generation>,
-    tasks: JoinSet<()>,
-    closing: watch::Sender<bool>,
-    local_kinds: BTreeSet<CandidateType>,
-    remote_kinds: BTreeSet<CandidateType>,
-    was_connected: bool,
-}
-
-impl Actor {
-    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
-        let (reports, mut reported) = mpsc::unbounded_channel();
-        let done = loop {
-            let outcome = tokio::select! {
-                biased;
-                command = commands.recv() => match command {
-                    None => break None,
-                    Some(Command::Close(done)) => break Some(done),
-                    Some(command) => self.obey(command, &reports).await,
-                },
-                Some(event) = reported.recv() => {
-                    self.forward(event);
-                    Ok(())
-                }
-            };
-            if let Err(failure) = outcome {
-                self.tell(PeerEvent::Failed(failure));
-            }
-        };
-        self.close().await;
-        if let Some(done) = done {
-            let _ = done.send(());
-        }
-    }
-
-    async fn obey(
-        &mut self,
-        command: Command,
-        reports: &mpsc::UnboundedSender<GenerationEvent>,
-    ) -> Result<(), PeerFailure> {
-        if self.generation.is_none() {
-            let generation = Generation::new(
-                Arc::clone(&self.net),
-                &self.ice,
-                self.class,
-                &self.credentials,
-                reports.clone(),
-            );
-            self.generation = Some(generation.await?);
-        }
-        let Some(generation) = &self.generation else {
-            return Ok(());
-        };
-        match command {
-            Command::Gather => generation.gather()?,
-            Command::AddCandidate(attribute) => {
-                self.remote_kinds.insert(attribute.kind);
-                match generation.add_remote(&attribute) {
-                    Ok(()) => {
-                        tracing::info!(candidate = %attribute, "✅ Added remote ICE candidate")
-                    }
-                    Err(reason) => {
-                        tracing::debug!(candidate = %attribute, %reason, "remote candidate not used");
-                    }
-                }
-            }
-            Command::Start => {
-                generation.gather()?;
-                self.start()?;
-            }
-            Command::Close(_) => {}
-        }
-        Ok(())
-    }
-
-    fn start(&mut self) -> Result<(), PeerFailure> {
-        let (Some(generation), Some(remote), Some(audio_to_send)) = (
-            &self.generation,
-            self.remote.get(),
-            self.audio_to_send.take(),
-        ) else {
-            return Ok(());
-        };
-        let dtls_role = dtls_role(self.role, remote.setup)
-            .map_err(|error| PeerFailure::Internal(error.to_string()))?;
-        let (keep_checking, cancel) = mpsc::channel(1);
-        let path = generation.connect(self.role, &remote.credentials, cancel);
-        let transport = Transport {
-            certificate: self.certificate.clone(),
-            dtls_role,
-            remote: remote.clone(),
-            ssrc: self.ssrc,
-            secured: Arc::clone(&self.secured),
-            events: self.events.clone(),
-            closing: self.closing.subscribe(),
-        };
-        self.tasks.spawn(async move {
-            let _keep_checking = keep_checking;
-            transport.run(path, audio_to_send).await;
-        });
-        Ok(())
-    }
-
-    fn forward(&mut self, event: GenerationEvent) {
-        match event {
-            GenerationEvent::LocalCandidate(attribute) => {
-                self.local_kinds.insert(attribute.kind);
-                let mid = match self.role {
-                    IceRole::Controlling => "0",
-                    IceRole::Controlled => self.remote.get().map_or("0", |offer| &offer.mid),
-                };
-                self.tell(PeerEvent::LocalCandidate(TrickledCandidate {
-                    candidate: attribute.to_string(),
-                    sdp_mid: mid.to_owned(),
-                    username_fragment: self.credentials.ufrag().to_owned(),
-                }));
-            }
-            GenerationEvent::LocalCandidatesComplete => {
-                self.tell(PeerEvent::LocalCandidatesComplete);
-            }
-            GenerationEvent::State(state) => {
-                self.was_connected |= state == IceState::Connected;
-                self.tell(PeerEvent::IceStateChanged(state));
-                if state == IceState::Failed {
-                    self.tell(PeerEvent::Failed(self.ice_failure()));
-                }
-            }
-            GenerationEvent::Selected(selected) => self.tell(PeerEvent::Selected {
-                local: selected.local.0,
-                remote: selected.remote.0,
-                local_address: selected.local.1,
-                remote_address: selected.remote.1,
-            }),
-        }
-    }
-
-    fn ice_failure(&self) -> PeerFailure {
-        if self.was_connected {
-            PeerFailure::PathLost(self.ice.receiving_timeout + self.ice.failed_timeout)
-        } else {
-            PeerFailure::NoPairWorked {
-                local: CandidateTypes(self.local_kinds.clone()),
-                remote: CandidateTypes(self.remote_kinds.clone()),
-            }
-        }
-    }
-
-    async fn close(&mut self) {
-        self.secured.store(false, Ordering::Release);
-        self.closing.send_replace(true);
-        let goodbye = async { while self.tasks.join_next().await.is_some() {} };
-        if timeout(TRANSPORT_CLOSE_TIMEOUT, goodbye).await.is_err() {
-            self.tasks.shutdown().await;
-        }
-        if let Some(generation) = self.generation.take() {
-            generation.close().await;
-        }
-        self.tell(PeerEvent::IceStateChanged(IceState::Closed));
-    }
-
-    fn tell(&self, event: PeerEvent) {
-        // An owner that does not listen any more is about to drop the connection.
-        let _ = self.events.send(event);
-    }
-}
-
-/// What happens above ICE, in one task: DTLS, then audio both ways.
-struct Transport {
-    certificate: Certificate,
-    dtls_role: DtlsRole,
-    remote: SessionDescription,
-    ssrc: u32,
-    secured: Arc<AtomicBool>,
-    events: mpsc::UnboundedSender<PeerEvent>,
-    closing: watch::Receiver<bool>,
-}
-
-impl Transport {
-    async fn run(
-        mut self,
-        path: impl Future<Output = Result<Arc<dyn Conn + Send + Sync>, PeerFailure>>,
-        audio_to_send: mpsc::Receiver<AudioPacket>,
-    ) {
-        let mut closing = self.closing.clone();
-        let path = tokio::select! {
-            biased;
-            () = closed(&mut closing) => return,
-            path = path => path,
-        };
-        let outcome = match path {
-            Ok(path) => {
-                let (lane, media, demultiplexer) =
-                    dtls::demultiplex(Arc::clone(&path), self.dtls_role);
-                tokio::select! {
-                    biased;
-                    outcome = self.talk(lane, path, media, audio_to_send) => outcome,
-                    // The path ends when the generation does, which says why itself.
-                    () = demultiplexer => Ok(()),
-                }
-            }
-            Err(failure) => Err(failure),
-        };
-        self.secured.store(false, Ordering::Release);
-        if let Err(failure) = outcome {
-            let _ = self.events.send(PeerEvent::Failed(failure));
-        }
-    }
-
-    async fn talk(
-        &mut self,
-        lane: Arc<dtls::Lane>,
-        path: Arc<dyn Conn + Send + Sync>,
-        media: mpsc::Receiver<Bytes>,
-        audio_to_send: mpsc::Receiver<AudioPacket>,
-    ) -> Result<(), PeerFailure> {
-        let mut closing = self.closing.clone();
-        let handshake = dtls::handshake(lane, self.certificate.clone(), self.remote.fingerprint);
-        let secured = tokio::select! {
-            biased;
-            () = closed(&mut closing) => return Ok(()),
-            secured = handshake => secured?,
-        };
-        let (protector, unprotector) = self.halves(&secured)?;
-        self.secured.store(true, Ordering::Release);
-        let _ = self.events.send(PeerEvent::DtlsConnected);
-        tokio::select! {
-            biased;
-            () = closed(&mut closing) => secured.close().await,
-            () = secured.closed_by_peer() => {
-                let _ = self.events.send(PeerEvent::ClosedByPeer);
-            }
-            () = receive(unprotector, media, &self.events) => {}
-            () = send(protector, audio_to_send, &path) => {}
-        }
-        Ok(())
-    }
-
-    fn halves(&self, secured: &Secured) -> Result<(Protector, Unprotector), PeerFailure> {
-        let payload_type = self.remote.payload_type;
-        let internal = |error: srtp::SrtpError| PeerFailure::Internal(error.to_string());
-        let ssrc = self.remote.ssrc.as_ref().map(|ssrc| ssrc.id);
-        Ok((
-            Protector::new(&secured.keys, secured.profile, self.ssrc, payload_type)
-                .map_err(internal)?,
-            Unprotector::new(&secured.keys, secured.profile, ssrc, payload_type)
-                .map_err(internal)?,
-        ))
-    }
-}
-
-async fn receive(
-    mut unprotector: Unprotector,
-    mut media: mpsc::Receiver<Bytes>,
-    events: &mpsc::UnboundedSender<PeerEvent>,
-) {
-    while let Some(datagram) = media.recv().await {
-        if srtp::is_rtcp(&datagram) {
-            continue;
-        }
-        match unprotector.unprotect(&datagram) {
-            Ok(packet) => {
-                let _ = events.send(PeerEvent::Audio(packet));
-            }
-            Err(error) => tracing::debug!(%error, "media datagram dropped"),
-        }
-    }
-}
-
-async fn send(
-    mut protector: Protector,
-    mut audio: mpsc::Receiver<AudioPacket>,
-    path: &Arc<dyn Conn + Send + Sync>,
-) {
-    while let Some(packet) = audio.recv().await {
-        let sequence_number = packet.sequence_number;
-        let sent = match protector.protect(packet) {
-            Ok(datagram) => path
-                .send(&datagram)
-                .await
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(error) = sent {
-            tracing::debug!(sequence_number, error, "audio packet not sent");
-        }
-    }
-    // The owner is gone or closes; the other branches decide when the transport ends.
-    std::future::pending().await
-}
-
-/// Waits until the connection is to be closed.
-async fn closed(closing: &mut watch::Receiver<bool>) {
-    // An actor that is gone closes nothing: the task ends with it.
-    let _ = closing.wait_for(|closing| *closing).await;
 }
 
 /// Who opens DTLS, given what the other side says.

@@ -1,23 +1,21 @@
 //! DTLS over the path that ICE selected, with media beside it on the same path.
 
+mod lane;
+
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use dtls::config::{ClientAuthType, Config, ExtendedMasterSecretType};
 use dtls::conn::DTLSConn;
 use dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use webrtc_srtp::config::{Config as SrtpConfig, SessionKeys};
 use webrtc_srtp::protection_profile::ProtectionProfile;
-use webrtc_util::Conn;
 
+use self::lane::DATAGRAM_BYTES_MAX;
+pub(crate) use self::lane::{Lane, demultiplex};
 use super::failure::{PeerError, PeerFailure};
 use super::sdp::Fingerprint;
 
@@ -30,17 +28,6 @@ const FLIGHT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long saying goodbye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
-
-/// The most DTLS datagrams that wait for the handshake to read them.
-const DTLS_DATAGRAMS_MAX: usize = 64;
-
-/// The most media datagrams that wait: five seconds of audio, for what comes before the keys do.
-const MEDIA_DATAGRAMS_MAX: usize = 256;
-
-/// The longest datagram that is read from the path.
-const DATAGRAM_BYTES_MAX: usize = 8192;
-
-type Path = Arc<dyn Conn + Send + Sync>;
 
 /// A self-signed certificate and its key, for one connection.
 #[derive(Clone)]
@@ -56,27 +43,11 @@ pub(crate) enum DtlsRole {
     Server,
 }
 
-/// The DTLS datagrams of a path, as a connection of their own.
-pub(crate) struct Lane {
-    path: Path,
-    role: DtlsRole,
-    datagrams: tokio::sync::Mutex<mpsc::Receiver<Bytes>>,
-    final_flight: Mutex<FinalFlight>,
-}
-
 /// A finished handshake.
 pub(crate) struct Secured {
     connection: DTLSConn,
     pub(crate) keys: SessionKeys,
     pub(crate) profile: ProtectionProfile,
-}
-
-/// The server's last flight. The library forgets it once it is sent, so that a handshake whose
-/// last datagram is lost would never end: the client's repeated flight must bring it again (RFC
-/// 6347 section 4.2.4).
-#[derive(Debug, Default)]
-struct FinalFlight {
-    datagrams: Vec<Bytes>,
 }
 
 impl Certificate {
@@ -112,41 +83,6 @@ impl fmt::Debug for Certificate {
             .field("fingerprint", &self.fingerprint)
             .finish_non_exhaustive()
     }
-}
-
-/// Splits a path by the first byte of each datagram (RFC 7983 section 7): DTLS goes to the lane,
-/// SRTP and SRTCP to the receiver. The future does the work and ends with the path.
-pub(crate) fn demultiplex(
-    path: Path,
-    role: DtlsRole,
-) -> (
-    Arc<Lane>,
-    mpsc::Receiver<Bytes>,
-    impl Future<Output = ()> + Send,
-) {
-    let (to_dtls, datagrams) = mpsc::channel(DTLS_DATAGRAMS_MAX);
-    let (to_media, media) = mpsc::channel(MEDIA_DATAGRAMS_MAX);
-    let lane = Arc::new(Lane {
-        path: Arc::clone(&path),
-        role,
-        datagrams: tokio::sync::Mutex::new(datagrams),
-        final_flight: Mutex::default(),
-    });
-    let work = async move {
-        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-        while let Ok(length) = path.recv(&mut buffer).await {
-            let datagram = Bytes::copy_from_slice(&buffer[..length]);
-            let taken = match datagram.first() {
-                Some(20..=63) => to_dtls.try_send(datagram).is_ok(),
-                Some(128..=191) => to_media.try_send(datagram).is_ok(),
-                _ => false,
-            };
-            if !taken {
-                tracing::debug!("datagram dropped: of no known protocol, or too many wait");
-            }
-        }
-    };
-    (lane, media, work)
 }
 
 /// Does the handshake and checks the peer's certificate against the announced fingerprint.
@@ -273,146 +209,33 @@ impl fmt::Debug for Secured {
     }
 }
 
-impl fmt::Debug for Lane {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Lane")
-            .field("role", &self.role)
-            .finish_non_exhaustive()
-    }
-}
-
-impl FinalFlight {
-    fn sent(&mut self, datagram: &[u8]) {
-        if records(datagram).any(|record| record.kind == CHANGE_CIPHER_SPEC) {
-            self.datagrams.clear();
-        } else if self.datagrams.is_empty()
-            || !records(datagram).any(|record| record.kind == HANDSHAKE && record.epoch == 1)
-        {
-            return;
-        }
-        self.datagrams.push(Bytes::copy_from_slice(datagram));
-    }
-
-    /// What to send again when `datagram` arrives: the client repeats its own last flight only
-    /// because ours was lost.
-    fn answer(&self, datagram: &[u8]) -> Vec<Bytes> {
-        if records(datagram).any(|record| record.kind == CHANGE_CIPHER_SPEC) {
-            self.datagrams.clone()
-        } else {
-            Vec::new()
-        }
-    }
-}
-
-#[async_trait]
-impl Conn for Lane {
-    async fn connect(&self, _: SocketAddr) -> webrtc_util::Result<()> {
-        Err(not_applicable())
-    }
-
-    async fn recv(&self, buffer: &mut [u8]) -> webrtc_util::Result<usize> {
-        let datagram = self
-            .datagrams
-            .lock()
-            .await
-            .recv()
-            .await
-            .ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
-        if self.role == DtlsRole::Server {
-            let again = self.final_flight().answer(&datagram);
-            for each in again {
-                self.path.send(&each).await?;
-            }
-        }
-        let length = datagram.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&datagram[..length]);
-        Ok(length)
-    }
-
-    async fn recv_from(&self, buffer: &mut [u8]) -> webrtc_util::Result<(usize, SocketAddr)> {
-        let source = self.path.remote_addr().ok_or_else(not_applicable)?;
-        Ok((self.recv(buffer).await?, source))
-    }
-
-    async fn send(&self, datagram: &[u8]) -> webrtc_util::Result<usize> {
-        if self.role == DtlsRole::Server {
-            self.final_flight().sent(datagram);
-        }
-        self.path.send(datagram).await
-    }
-
-    async fn send_to(&self, _: &[u8], _: SocketAddr) -> webrtc_util::Result<usize> {
-        Err(not_applicable())
-    }
-
-    fn local_addr(&self) -> webrtc_util::Result<SocketAddr> {
-        self.path.local_addr()
-    }
-
-    fn remote_addr(&self) -> Option<SocketAddr> {
-        self.path.remote_addr()
-    }
-
-    /// The path belongs to ICE and outlives DTLS.
-    async fn close(&self) -> webrtc_util::Result<()> {
-        Ok(())
-    }
-
-    fn as_any(&self) -> &(dyn std::any::Any + Send + Sync) {
-        self
-    }
-}
-
-impl Lane {
-    fn final_flight(&self) -> std::sync::MutexGuard<'_, FinalFlight> {
-        self.final_flight
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Content types of DTLS records (RFC 5246 section 6.2.1).
-const CHANGE_CIPHER_SPEC: u8 = 20;
-const HANDSHAKE: u8 = 22;
-
-struct Record {
-    kind: u8,
-    epoch: u16,
-}
-
-/// The records of a datagram (RFC 6347 section 4.1), as far as they are whole.
-fn records(mut datagram: &[u8]) -> impl Iterator<Item = Record> {
-    std::iter::from_fn(move || {
-        let (header, rest) = datagram.split_at_checked(13)?;
-        let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
-        datagram = rest.get(length..)?;
-        Some(Record {
-            kind: header[0],
-            epoch: u16::from_be_bytes([header[3], header[4]]),
-        })
-    })
-}
-
 fn fingerprint_of(der: &[u8]) -> Fingerprint {
     Fingerprint(Sha256::digest(der).into())
 }
 
-fn not_applicable() -> webrtc_util::Error {
-    io::Error::from(io::ErrorKind::Unsupported).into()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
+    use async_trait::async_trait;
+    use tokio::sync::mpsc;
+    use tokio::time::{Instant, sleep_until};
+    use webrtc_util::Conn;
+
+    use super::lane::{CHANGE_CIPHER_SPEC, Path, not_applicable, records};
     use super::*;
 
-    /// One end of a path in memory that loses its first datagrams with a change of cipher.
+    /// Whether a datagram is lost, given how many went before it.
+    type Loss = fn(u32, &[u8]) -> bool;
+
+    /// One end of a path in memory.
     struct End {
-        to: mpsc::UnboundedSender<Vec<u8>>,
-        from: tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<u8>>>,
-        to_lose: AtomicUsize,
+        to: mpsc::UnboundedSender<(Instant, Vec<u8>)>,
+        from: tokio::sync::Mutex<mpsc::UnboundedReceiver<(Instant, Vec<u8>)>>,
+        delay: Duration,
+        sent: AtomicU32,
+        lost: Loss,
     }
 
     #[async_trait]
@@ -422,8 +245,9 @@ mod tests {
         }
 
         async fn recv(&self, buffer: &mut [u8]) -> webrtc_util::Result<usize> {
-            let datagram = self.from.lock().await.recv().await;
-            let datagram = datagram.ok_or_else(not_applicable)?;
+            let arrived = self.from.lock().await.recv().await;
+            let (due, datagram) = arrived.ok_or_else(not_applicable)?;
+            sleep_until(due).await;
             buffer[..datagram.len()].copy_from_slice(&datagram);
             Ok(datagram.len())
         }
@@ -433,12 +257,11 @@ mod tests {
         }
 
         async fn send(&self, datagram: &[u8]) -> webrtc_util::Result<usize> {
-            let change = records(datagram).any(|record| record.kind == CHANGE_CIPHER_SPEC);
-            let left = self.to_lose.load(Ordering::SeqCst);
-            if change && left > 0 {
-                self.to_lose.store(left - 1, Ordering::SeqCst);
-            } else {
-                let _ = self.to.send(datagram.to_vec());
+            let number = self.sent.fetch_add(1, Ordering::SeqCst);
+            if !(self.lost)(number, datagram) {
+                let due = Instant::now() + self.delay;
+                // The other end of a finished test is gone.
+                let _ = self.to.send((due, datagram.to_vec()));
             }
             Ok(datagram.len())
         }
@@ -464,32 +287,46 @@ mod tests {
         }
     }
 
-    fn path(server_loses: usize) -> (Path, Path) {
+    struct Case {
+        delay: Duration,
+        client_loses: Loss,
+        server_loses: Loss,
+        /// The fingerprint that the client expects, where it is not the server's.
+        expected: Option<Fingerprint>,
+    }
+
+    const SOUND: Case = Case {
+        delay: Duration::from_millis(20),
+        client_loses: |_, _| false,
+        server_loses: |_, _| false,
+        expected: None,
+    };
+
+    fn path(case: &Case) -> (Path, Path) {
         let (to_server, from_client) = mpsc::unbounded_channel();
         let (to_client, from_server) = mpsc::unbounded_channel();
-        let end = |to, from, to_lose| -> Path {
+        let end = |to, from, lost| -> Path {
             Arc::new(End {
                 to,
                 from: tokio::sync::Mutex::new(from),
-                to_lose: AtomicUsize::new(to_lose),
+                delay: case.delay,
+                sent: AtomicU32::new(0),
+                lost,
             })
         };
         (
-            end(to_server, from_server, 0),
-            end(to_client, from_client, server_loses),
+            end(to_server, from_server, case.client_loses),
+            end(to_client, from_client, case.server_loses),
         )
     }
 
-    /// A handshake on each side of a path; `expected` is the fingerprint that the client wants.
-    async fn handshakes(
-        server_loses: usize,
-        expected: Option<Fingerprint>,
-    ) -> [Result<Secured, PeerFailure>; 2] {
-        let (client_path, server_path) = path(server_loses);
+    /// The outcomes at the client and at the server.
+    async fn handshakes(case: Case) -> [Result<Secured, PeerFailure>; 2] {
+        let (client_path, server_path) = path(&case);
         let client = Certificate::generate().expect("entropy");
         let server = Certificate::generate().expect("entropy");
         let client_print = client.fingerprint();
-        let server_print = expected.unwrap_or(server.fingerprint());
+        let server_print = case.expected.unwrap_or(server.fingerprint());
         let (client_lane, _client_media, client_work) = demultiplex(client_path, DtlsRole::Client);
         let (server_lane, _server_media, server_work) = demultiplex(server_path, DtlsRole::Server);
         let both = async {
@@ -505,9 +342,13 @@ mod tests {
         }
     }
 
+    fn changes_cipher(datagram: &[u8]) -> bool {
+        records(datagram).any(|record| record.kind == CHANGE_CIPHER_SPEC)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn both_sides_export_the_same_keys() {
-        let [client, server] = handshakes(0, None).await.map(|each| each.expect("secured"));
+        let [client, server] = handshakes(SOUND).await.map(|each| each.expect("secured"));
         assert_eq!(client.keys.local_master_key, server.keys.remote_master_key);
         assert_eq!(
             client.keys.remote_master_salt,
@@ -516,22 +357,59 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_round_trip_longer_than_the_flight_interval_is_no_hindrance() {
+        let delay = Duration::from_millis(400);
+        let outcomes = handshakes(Case { delay, ..SOUND }).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_lost_last_flight_is_sent_again() {
-        let [client, server] = handshakes(2, None).await;
-        assert!(server.is_ok());
-        // The client repeats its flight although the server is done with the handshake; the
-        // server's lane answers while the connection is read.
-        assert!(client.is_ok(), "{client:?}");
+        // The server sends it as its fourth datagram or later, and is done with the handshake.
+        let server_loses = |number, datagram: &[u8]| number < 8 && changes_cipher(datagram);
+        let outcomes = handshakes(Case {
+            server_loses,
+            ..SOUND
+        })
+        .await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_survives_the_loss_of_every_third_datagram() {
+        let outcomes = handshakes(Case {
+            client_loses: |number, _| number % 3 == 0,
+            server_loses: |number, _| number % 3 == 1,
+            ..SOUND
+        })
+        .await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn another_certificate_than_announced_is_refused() {
         let wrong = Fingerprint([0; 32]);
-        let [client, server] = handshakes(0, Some(wrong)).await;
+        let [client, server] = handshakes(Case {
+            expected: Some(wrong),
+            ..SOUND
+        })
+        .await;
         assert!(matches!(
             client,
             Err(PeerFailure::FingerprintMismatch { announced, .. }) if announced == wrong
         ));
         assert!(server.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_the_handshake() {
+        let [client, server] = handshakes(Case {
+            client_loses: |_, _| true,
+            ..SOUND
+        })
+        .await;
+        for outcome in [client, server] {
+            assert!(matches!(outcome, Err(PeerFailure::HandshakeTimeout(_))));
+        }
     }
 }

@@ -11,16 +11,21 @@ use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use turn::relay::relay_static::RelayAddressGeneratorStatic;
+use turn::server::config::{ConnConfig, ServerConfig};
 
 use super::sdp::{Fingerprint, SessionDescription};
 use super::*;
-use crate::candidates::CandidateType;
-use crate::config::{IceConfig, MediaConfig};
+use crate::candidates::{CandidateAttribute, CandidateType};
+use crate::config::{Credentials, IceConfig, IceServer, MediaConfig};
 use crate::net::{ByteStream, DatagramSocket, Interface, Net, StreamListener, TrafficClass};
 
-/// Nothing but UDP on 127.0.0.1.
+/// Nothing but UDP on 127.0.0.1, and two names: one there, one that never answers.
 #[derive(Debug)]
 struct Loopback;
+
+const LIVE: &str = "live.example";
+const DEAD: &str = "dead.example";
 
 #[derive(Debug)]
 struct LoopbackSocket(UdpSocket);
@@ -43,8 +48,12 @@ impl Net for Loopback {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
-        Err(io::ErrorKind::NotFound.into())
+    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        match host {
+            LIVE => Ok(vec![Ipv4Addr::LOCALHOST.into()]),
+            DEAD => std::future::pending().await,
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     fn interfaces(&self) -> io::Result<Vec<Interface>> {
@@ -76,9 +85,12 @@ struct Side {
 }
 
 fn side(role: IceRole, ice: IceConfig) -> Side {
-    let (connection, events) =
-        PeerConnection::new(Arc::new(Loopback), ice, &MediaConfig::default(), role)
-            .expect("a certificate can be made");
+    side_on(Arc::new(Loopback), role, ice)
+}
+
+fn side_on(net: Arc<Loopback>, role: IceRole, ice: IceConfig) -> Side {
+    let (connection, events) = PeerConnection::new(net, ice, &MediaConfig::default(), role)
+        .expect("a certificate can be made");
     Side { connection, events }
 }
 
@@ -271,12 +283,12 @@ async fn candidates_of_another_generation_are_refused() {
 }
 
 #[tokio::test]
-async fn closing_ends_every_task() {
-    let before = tokio::runtime::Handle::current()
-        .metrics()
-        .num_alive_tasks();
-    let mut caller = side(IceRole::Controlling, ice());
-    let mut callee = side(IceRole::Controlled, ice());
+async fn closing_or_dropping_leaves_nothing_behind() {
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let tasks_before = metrics.num_alive_tasks();
+    let net = Arc::new(Loopback);
+    let mut caller = side_on(Arc::clone(&net), IceRole::Controlling, ice());
+    let mut callee = side_on(Arc::clone(&net), IceRole::Controlled, ice());
     introduce(&caller, &callee, |_| {});
     let connected = |events: &[PeerEvent]| events.contains(&PeerEvent::DtlsConnected);
     run_until(&mut caller, &mut callee, connected).await;
@@ -284,15 +296,112 @@ async fn closing_ends_every_task() {
     caller.connection.close().await;
     drop((caller, callee));
     let ended = async {
-        while tokio::runtime::Handle::current()
-            .metrics()
-            .num_alive_tasks()
-            > before
-        {
+        while metrics.num_alive_tasks() > tasks_before || Arc::strong_count(&net) > 1 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(Duration::from_secs(3), ended)
+    let outcome = timeout(Duration::from_secs(3), ended).await;
+    assert!(
+        outcome.is_ok(),
+        "{} tasks and {} uses of the network are left",
+        metrics.num_alive_tasks() - tasks_before,
+        Arc::strong_count(&net) - 1
+    );
+}
+
+/// Accepts one user with one password.
+struct OneUser;
+
+impl turn::auth::AuthHandler for OneUser {
+    fn auth_handle(
+        &self,
+        username: &str,
+        realm: &str,
+        _: SocketAddr,
+    ) -> Result<Vec<u8>, turn::Error> {
+        Ok(turn::auth::generate_auth_key(username, realm, "password"))
+    }
+}
+
+/// A STUN and TURN server on loopback, and its port.
+async fn turn_server() -> (turn::server::Server, u16) {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
         .await
-        .expect("all tasks end within 3 s");
+        .expect("a free port");
+    let port = socket.local_addr().expect("bound").port();
+    let relay = RelayAddressGeneratorStatic {
+        relay_address: Ipv4Addr::LOCALHOST.into(),
+        address: "127.0.0.1".into(),
+        net: Arc::new(webrtc_util::vnet::net::Net::new(None)),
+    };
+    let server = turn::server::Server::new(ServerConfig {
+        conn_configs: vec![ConnConfig {
+            conn: Arc::new(socket),
+            relay_addr_generator: Box::new(relay),
+        }],
+        realm: "ringtrue.example".into(),
+        auth_handler: Arc::new(OneUser),
+        channel_bind_timeout: Duration::ZERO,
+        alloc_close_notify: None,
+    })
+    .await
+    .expect("a valid configuration");
+    (server, port)
+}
+
+async fn allocations(server: &turn::server::Server) -> usize {
+    server
+        .get_allocations_info(None)
+        .await
+        .expect("the server runs")
+        .len()
+}
+
+#[tokio::test]
+async fn servers_are_found_beside_a_dead_name_and_allocations_are_released() {
+    let (server, port) = turn_server().await;
+    let with_servers = IceConfig {
+        servers: vec![
+            IceServer {
+                url: format!("stun:{DEAD}:{port}"),
+                credentials: None,
+            },
+            IceServer {
+                url: format!("turn:{LIVE}:{port}"),
+                credentials: Some(Credentials {
+                    username: "user".into(),
+                    password: "password".into(),
+                }),
+            },
+        ],
+        ..IceConfig::default()
+    };
+    let mut caller = side(IceRole::Controlling, with_servers);
+    caller.connection.start_gathering();
+    let mut kinds = BTreeSet::new();
+    let gathering = async {
+        while kinds.len() < 3 {
+            if let Some(PeerEvent::LocalCandidate(candidate)) = caller.events.recv().await {
+                let attribute: CandidateAttribute =
+                    candidate.candidate.parse().expect("own candidate is valid");
+                assert_eq!(attribute.address, "127.0.0.1");
+                kinds.insert(attribute.kind);
+            }
+        }
+    };
+    timeout(Duration::from_secs(2), gathering)
+        .await
+        .expect("all kinds are found while one name still hangs");
+    assert_eq!(allocations(&server).await, 1);
+
+    caller.connection.close().await;
+    let released = async {
+        while allocations(&server).await > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(1), released)
+        .await
+        .expect("the allocation is released");
+    server.close().await.expect("the server runs");
 }
