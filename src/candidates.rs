@@ -147,7 +147,6 @@ impl CandidateBuffer {
             {
                 candidate.username_fragment.clone_from(ufrag);
             }
-            candidate.candidate = text.to_owned();
         }
         if candidate.username_fragment.is_empty() {
             return Err(CandidateError::NoGeneration);
@@ -181,7 +180,10 @@ impl CandidateBuffer {
             }
             return Ok(Pushed::EndOfCandidates);
         }
-        let content = (candidate.sdp_mid.clone(), candidate.candidate.clone());
+        let content = (
+            candidate.sdp_mid.clone(),
+            candidate.candidate.trim().to_owned(),
+        );
         if generation.seen.contains(&content) {
             return Ok(Pushed::Duplicate);
         }

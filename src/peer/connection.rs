@@ -104,12 +104,15 @@ pub struct PeerConnection {
 }
 
 impl PeerConnection {
-    /// Makes a connection that does nothing yet, and the stream of its events. Must be called
-    /// within a tokio runtime.
+    /// Makes a connection that does nothing yet, and the stream of its events.
     ///
     /// # Errors
     ///
     /// [`PeerError::Certificate`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     pub fn new(
         net: Arc<dyn Net>,
         ice: IceConfig,

@@ -76,6 +76,9 @@ pub(crate) enum Unusable {
 #[derive(Debug)]
 pub(crate) struct Generation {
     parts: Option<Parts>,
+    /// Where the generation lives. When its runtime is gone, so is everything of it; another
+    /// runtime that happens to be current then must not revive it.
+    runtime: Handle,
 }
 
 struct Parts {
@@ -148,6 +151,7 @@ impl Generation {
                 gathering,
                 begun,
             }),
+            runtime: Handle::current(),
         })
     }
 
@@ -242,8 +246,8 @@ impl Generation {
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        if let (Some(parts), Ok(runtime)) = (self.parts.take(), Handle::try_current()) {
-            runtime.spawn(shut_down(parts));
+        if let Some(parts) = self.parts.take() {
+            self.runtime.spawn(shut_down(parts));
         }
     }
 }
@@ -306,15 +310,14 @@ fn report(
     agent.on_candidate(Box::new(move |candidate| {
         let (to, announce, complete) = (to.clone(), announce.clone(), complete.clone());
         Box::pin(async move {
-            let event = match candidate {
-                Some(candidate) => match announced(&announce, policy, &candidate).await {
-                    Some(attribute) => GenerationEvent::LocalCandidate(attribute),
-                    None => return,
-                },
-                None => {
-                    complete.send_replace(Gathering::Complete);
-                    GenerationEvent::LocalCandidatesComplete
-                }
+            let event = if let Some(candidate) = candidate {
+                let Some(attribute) = announced(&announce, policy, &candidate).await else {
+                    return;
+                };
+                GenerationEvent::LocalCandidate(attribute)
+            } else {
+                complete.send_replace(Gathering::Complete);
+                GenerationEvent::LocalCandidatesComplete
             };
             // Nobody listens once the connection is closed.
             let _ = to.send(event);

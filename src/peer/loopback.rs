@@ -108,20 +108,20 @@ fn through_text(description: &SessionDescription) -> SessionDescription {
 }
 
 /// Exchanges descriptions and starts both sides.
-fn introduce(caller: &Side, callee: &Side, tamper: impl Fn(&mut SessionDescription)) {
-    let offer = caller.connection.local_description().expect("an offer");
-    callee
+fn introduce(offerer: &Side, answerer: &Side, tamper: impl Fn(&mut SessionDescription)) {
+    let offer = offerer.connection.local_description().expect("an offer");
+    answerer
         .connection
         .set_remote(through_text(&offer))
         .expect("a valid offer");
-    let answer = callee.connection.local_description().expect("an answer");
+    let answer = answerer.connection.local_description().expect("an answer");
     let mut answer = through_text(&answer);
     tamper(&mut answer);
-    caller
+    offerer
         .connection
         .set_remote(answer)
         .expect("a valid answer");
-    for side in [caller, callee] {
+    for side in [offerer, answerer] {
         side.connection.start_gathering();
         side.connection.start().expect("both descriptions are set");
     }
@@ -129,8 +129,8 @@ fn introduce(caller: &Side, callee: &Side, tamper: impl Fn(&mut SessionDescripti
 
 /// Trickles candidates both ways until `enough` holds for both sides' events.
 async fn run_until(
-    caller: &mut Side,
-    callee: &mut Side,
+    offerer: &mut Side,
+    answerer: &mut Side,
     enough: impl Fn(&[PeerEvent]) -> bool,
 ) -> [Vec<PeerEvent>; 2] {
     let mut seen = [Vec::new(), Vec::new()];
@@ -138,11 +138,11 @@ async fn run_until(
         while !seen.iter().all(|events| enough(events)) {
             let (index, event) = tokio::select! {
                 biased;
-                Some(event) = caller.events.recv() => (0, event),
-                Some(event) = callee.events.recv() => (1, event),
+                Some(event) = offerer.events.recv() => (0, event),
+                Some(event) = answerer.events.recv() => (1, event),
             };
             if let PeerEvent::LocalCandidate(candidate) = &event {
-                let other = if index == 0 { &callee } else { &caller };
+                let other = if index == 0 { &answerer } else { &offerer };
                 other
                     .connection
                     .add_remote_candidate(candidate)
@@ -168,15 +168,15 @@ fn audio(sequence_number: u16, payload: u8) -> AudioPacket {
 
 #[tokio::test]
 async fn two_peers_hear_each_other() {
-    let mut caller = side(IceRole::Controlling, ice());
-    let mut callee = side(IceRole::Controlled, ice());
+    let mut offerer = side(IceRole::Controlling, ice());
+    let mut answerer = side(IceRole::Controlled, ice());
     assert_eq!(
-        caller.connection.send_audio(audio(0, 0)),
+        offerer.connection.send_audio(audio(0, 0)),
         Err(PeerError::NotConnected)
     );
-    introduce(&caller, &callee, |_| {});
+    introduce(&offerer, &answerer, |_| {});
     let connected = |events: &[PeerEvent]| events.contains(&PeerEvent::DtlsConnected);
-    let seen = run_until(&mut caller, &mut callee, connected).await;
+    let seen = run_until(&mut offerer, &mut answerer, connected).await;
     for events in &seen {
         assert!(events.iter().any(|event| matches!(
             event,
@@ -186,7 +186,7 @@ async fn two_peers_hear_each_other() {
     }
 
     for sequence_number in 0..30 {
-        for (side, payload) in [(&caller, 1), (&callee, 2)] {
+        for (side, payload) in [(&offerer, 1), (&answerer, 2)] {
             side.connection
                 .send_audio(audio(sequence_number, payload))
                 .expect("connected");
@@ -201,13 +201,13 @@ async fn two_peers_hear_each_other() {
         audio.collect()
     };
     let all_heard = |events: &[PeerEvent]| heard(events).len() == 30;
-    let [at_caller, at_callee] = run_until(&mut caller, &mut callee, all_heard).await;
-    assert!(heard(&at_caller).iter().all(|(_, payload)| *payload == 2));
-    assert!(heard(&at_callee).iter().all(|(_, payload)| *payload == 1));
+    let [at_offerer, at_answerer] = run_until(&mut offerer, &mut answerer, all_heard).await;
+    assert!(heard(&at_offerer).iter().all(|(_, payload)| *payload == 2));
+    assert!(heard(&at_answerer).iter().all(|(_, payload)| *payload == 1));
 
-    caller.connection.close().await;
+    offerer.connection.close().await;
     let told = async {
-        while let Some(event) = callee.events.recv().await {
+        while let Some(event) = answerer.events.recv().await {
             if event == PeerEvent::ClosedByPeer {
                 return;
             }
@@ -216,28 +216,28 @@ async fn two_peers_hear_each_other() {
     timeout(Duration::from_secs(1), told)
         .await
         .expect("the other side is told");
-    callee.connection.close().await;
+    answerer.connection.close().await;
 }
 
 #[tokio::test]
 async fn a_peer_with_another_certificate_is_refused() {
-    let mut caller = side(IceRole::Controlling, ice());
-    let mut callee = side(IceRole::Controlled, ice());
+    let mut offerer = side(IceRole::Controlling, ice());
+    let mut answerer = side(IceRole::Controlled, ice());
     let wrong = Fingerprint([7; 32]);
-    introduce(&caller, &callee, |answer| answer.fingerprint = wrong);
+    introduce(&offerer, &answerer, |answer| answer.fingerprint = wrong);
     let failed = |events: &[PeerEvent]| {
         events
             .iter()
             .any(|event| matches!(event, PeerEvent::Failed(_)))
     };
-    let [at_caller, _] = run_until(&mut caller, &mut callee, failed).await;
-    assert!(at_caller.iter().any(|event| matches!(
+    let [at_offerer, _] = run_until(&mut offerer, &mut answerer, failed).await;
+    assert!(at_offerer.iter().any(|event| matches!(
         event,
         PeerEvent::Failed(PeerFailure::FingerprintMismatch { announced, .. })
             if *announced == wrong
     )));
-    caller.connection.close().await;
-    callee.connection.close().await;
+    offerer.connection.close().await;
+    answerer.connection.close().await;
 }
 
 #[tokio::test]
@@ -247,12 +247,12 @@ async fn a_peer_without_candidates_is_unreachable_and_the_cause_says_so() {
         failed_timeout: Duration::from_millis(200),
         ..ice()
     };
-    let mut caller = side(IceRole::Controlling, impatient.clone());
-    let callee = side(IceRole::Controlled, impatient);
-    introduce(&caller, &callee, |_| {});
+    let mut offerer = side(IceRole::Controlling, impatient.clone());
+    let answerer = side(IceRole::Controlled, impatient);
+    introduce(&offerer, &answerer, |_| {});
     let failure = async {
         loop {
-            if let Some(PeerEvent::Failed(failure)) = caller.events.recv().await {
+            if let Some(PeerEvent::Failed(failure)) = offerer.events.recv().await {
                 return failure;
             }
         }
@@ -268,16 +268,16 @@ async fn a_peer_without_candidates_is_unreachable_and_the_cause_says_so() {
 
 #[tokio::test]
 async fn candidates_of_another_generation_are_refused() {
-    let caller = side(IceRole::Controlling, ice());
-    let callee = side(IceRole::Controlled, ice());
-    introduce(&caller, &callee, |_| {});
+    let offerer = side(IceRole::Controlling, ice());
+    let answerer = side(IceRole::Controlled, ice());
+    introduce(&offerer, &answerer, |_| {});
     let foreign = crate::signaling::message::TrickledCandidate {
         candidate: "candidate:1 1 udp 1 192.0.2.1 5000 typ host".into(),
         sdp_mid: "0".into(),
         username_fragment: "other".into(),
     };
     assert!(matches!(
-        caller.connection.add_remote_candidate(&foreign),
+        offerer.connection.add_remote_candidate(&foreign),
         Err(PeerError::WrongGeneration { given, .. }) if given == "other"
     ));
 }
@@ -287,14 +287,14 @@ async fn closing_or_dropping_leaves_nothing_behind() {
     let metrics = tokio::runtime::Handle::current().metrics();
     let tasks_before = metrics.num_alive_tasks();
     let net = Arc::new(Loopback);
-    let mut caller = side_on(Arc::clone(&net), IceRole::Controlling, ice());
-    let mut callee = side_on(Arc::clone(&net), IceRole::Controlled, ice());
-    introduce(&caller, &callee, |_| {});
+    let mut offerer = side_on(Arc::clone(&net), IceRole::Controlling, ice());
+    let mut answerer = side_on(Arc::clone(&net), IceRole::Controlled, ice());
+    introduce(&offerer, &answerer, |_| {});
     let connected = |events: &[PeerEvent]| events.contains(&PeerEvent::DtlsConnected);
-    run_until(&mut caller, &mut callee, connected).await;
+    run_until(&mut offerer, &mut answerer, connected).await;
     // One side says goodbye, the other is dropped.
-    caller.connection.close().await;
-    drop((caller, callee));
+    offerer.connection.close().await;
+    drop((offerer, answerer));
     let ended = async {
         while metrics.num_alive_tasks() > tasks_before || Arc::strong_count(&net) > 1 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -376,12 +376,12 @@ async fn servers_are_found_beside_a_dead_name_and_allocations_are_released() {
         ],
         ..IceConfig::default()
     };
-    let mut caller = side(IceRole::Controlling, with_servers);
-    caller.connection.start_gathering();
+    let mut offerer = side(IceRole::Controlling, with_servers);
+    offerer.connection.start_gathering();
     let mut kinds = BTreeSet::new();
     let gathering = async {
         while kinds.len() < 3 {
-            if let Some(PeerEvent::LocalCandidate(candidate)) = caller.events.recv().await {
+            if let Some(PeerEvent::LocalCandidate(candidate)) = offerer.events.recv().await {
                 let attribute: CandidateAttribute =
                     candidate.candidate.parse().expect("own candidate is valid");
                 assert_eq!(attribute.address, "127.0.0.1");
@@ -394,7 +394,7 @@ async fn servers_are_found_beside_a_dead_name_and_allocations_are_released() {
         .expect("all kinds are found while one name still hangs");
     assert_eq!(allocations(&server).await, 1);
 
-    caller.connection.close().await;
+    offerer.connection.close().await;
     let released = async {
         while allocations(&server).await > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use ::sdp::SessionDescription as SdpText;
 use ::sdp::description::media::MediaDescription;
+use ::sdp::description::session::TimeDescription;
 use thiserror::Error;
 
 use crate::candidates::is_ice_char;
@@ -34,7 +35,7 @@ pub struct SessionDescription {
     pub fingerprint: Fingerprint,
     /// Who opens the DTLS connection.
     pub setup: Setup,
-    /// The identification of the audio section.
+    /// The identification of the audio section. Empty where an offer names none.
     pub mid: String,
     /// The RTP payload type that stands for Opus.
     pub payload_type: u8,
@@ -235,7 +236,6 @@ impl SessionDescription {
             .with_value_attribute("ice-options".into(), "trickle".into())
             .with_fingerprint("sha-256".into(), self.fingerprint.to_string())
             .with_value_attribute("setup".into(), self.setup.as_str().into())
-            .with_value_attribute("mid".into(), self.mid.clone())
             .with_property_attribute("sendrecv".into())
             .with_property_attribute("rtcp-mux".into())
             .with_codec(
@@ -245,6 +245,9 @@ impl SessionDescription {
                 2,
                 "minptime=10;useinbandfec=1".into(),
             );
+        if !self.mid.is_empty() {
+            audio = audio.with_value_attribute("mid".into(), self.mid.clone());
+        }
         if let Some(ssrc) = &self.ssrc {
             audio = audio
                 .with_value_attribute("msid".into(), format!("{} audio", ssrc.cname))
@@ -258,8 +261,11 @@ impl SessionDescription {
             audio = audio.with_property_attribute("end-of-candidates".into());
         }
 
-        let mut sdp = SdpText::default()
-            .with_value_attribute("group".into(), format!("BUNDLE {}", self.mid))
+        let mut sdp = SdpText::default();
+        if !self.mid.is_empty() {
+            sdp = sdp.with_value_attribute("group".into(), format!("BUNDLE {}", self.mid));
+        }
+        sdp = sdp
             .with_value_attribute("msid-semantic".into(), "WMS *".into())
             .with_media(audio);
         sdp.origin.username = "-".into();
@@ -270,7 +276,7 @@ impl SessionDescription {
         // The address is meaningless under ICE and must not be an interface's (RFC 8828 section 3).
         sdp.origin.unicast_address = "0.0.0.0".into();
         sdp.session_name = "-".into();
-        sdp.time_descriptions.push(Default::default());
+        sdp.time_descriptions.push(TimeDescription::default());
         sdp
     }
 

@@ -140,9 +140,10 @@ impl Unprotector {
         Ok(AudioPacket {
             sequence_number: packet.header.sequence_number,
             timestamp: packet.header.timestamp,
-            marker: match packet.header.marker {
-                true => Marker::TalkSpurtStart,
-                false => Marker::Continuation,
+            marker: if packet.header.marker {
+                Marker::TalkSpurtStart
+            } else {
+                Marker::Continuation
             },
             payload: packet.payload,
         })

@@ -103,6 +103,7 @@ impl Traffic {
             if self.refusing && !header.is_refresh_request() {
                 return Outbound::Refuse(refusal(&header, packet));
             }
+            self.open.retain(|_, each| each.expires > now);
             let binding = header.is_binding_request();
             self.open
                 .entry((packet.local, header.transaction.0))
@@ -331,7 +332,7 @@ mod tests {
         let (verdict, schedule_moved) = traffic.inbound(packet(2, vec![0x80; 20]));
         assert!(matches!(verdict, Inbound::Deliver(_)));
         assert!(schedule_moved);
-        let times = due_times(&mut traffic, now, Duration::from_secs(60));
+        let times = due_times(&mut traffic, now, Duration::from_mins(1));
         assert_eq!(times, [25_000, 50_000]);
     }
 

@@ -122,7 +122,7 @@ impl Actor {
                 self.remote_kinds.insert(attribute.kind);
                 match generation.add_remote(&attribute) {
                     Ok(()) => {
-                        tracing::info!(candidate = %attribute, "✅ Added remote ICE candidate")
+                        tracing::info!(candidate = %attribute, "✅ Added remote ICE candidate");
                     }
                     Err(reason) => {
                         tracing::debug!(candidate = %attribute, %reason, "remote candidate not used");

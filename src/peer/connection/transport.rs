@@ -134,7 +134,7 @@ async fn send(
         }
     }
     // The owner is gone or closes; the other branches decide when the transport ends.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Waits until the connection is to be closed.
