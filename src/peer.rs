@@ -1,9 +1,21 @@
 //! The media peer: one ICE generation, DTLS and SRTP over it, and the session description that
 //! announces it.
+//!
+//! [`PeerConnection`] is the face. Below it, from the wire upwards: `bridge` carries the ICE
+//! agent's packets over a [`Net`](crate::net::Net), `generation` is the agent with one pair of ICE
+//! credentials, `dtls` authenticates the other side over the pair that the agent selected, and
+//! `srtp` encrypts the audio with keys from DTLS.
 
-pub mod bridge;
+mod bridge;
 pub mod connection;
-pub mod dtls;
-pub mod generation;
+mod dtls;
+pub mod failure;
+mod generation;
+#[cfg(test)]
+mod loopback;
 pub mod sdp;
-pub mod srtp;
+mod servers;
+mod srtp;
+
+pub use self::connection::{AudioPacket, IceRole, IceState, Marker, PeerConnection, PeerEvent};
+pub use self::failure::{CandidateTypes, PeerError, PeerFailure};

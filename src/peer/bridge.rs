@@ -1,1 +1,518 @@
-//! Written soon.
+//! Carries the ICE agent's packets between its virtual network and a [`Net`].
+//!
+//! The agent opens sockets on a virtual network of its own. Each gets a real socket here, bound
+//! when the agent first sends from it or announces it as a candidate. The real socket has a port
+//! of its own, so candidates are announced under [`Bridge::announced`], never under the address
+//! that the agent chose.
+
+mod address;
+mod datagram;
+mod stun;
+mod traffic;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use webrtc_util::vnet::net::{Net as VirtualNet, NetConfig};
+use webrtc_util::vnet::router::{Nic, Router, RouterConfig};
+
+pub(crate) use self::address::{real_of, virtual_of};
+use self::datagram::Datagram;
+use self::traffic::{Inbound, Outbound, Packet, Traffic};
+use super::servers::UsableServer;
+use crate::net::{DatagramSocket, Net, TrafficClass};
+
+/// How long a server's name may take to resolve. The others do not wait for it.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The most packets of the agent that wait to be sent.
+const OUTBOUND_PACKETS_MAX: usize = 1024;
+
+/// The most packets to one server that wait for its name.
+const WAITING_PACKETS_MAX: usize = 16;
+
+/// The longest datagram that is read: the agent's own buffers are no larger.
+const DATAGRAM_BYTES_MAX: usize = 8192;
+
+/// How long the virtual network may take to accept a packet. Its queues block when full, and one
+/// socket that nobody reads must not stop the others.
+const DELIVERY_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Why no bridge could be built.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BridgeError {
+    /// The interfaces could not be listed.
+    #[error("cannot list interfaces: {0}")]
+    Interfaces(#[source] io::Error),
+    /// There is no address to send from.
+    #[error("no interface has an IPv4 address")]
+    NoAddress,
+    /// The virtual network did not take its configuration: a fault of ours.
+    #[error("virtual network: {0}")]
+    Virtual(#[from] webrtc_util::Error),
+}
+
+/// The bridge of one agent. Dropping it stops all its tasks and closes all its sockets.
+pub(crate) struct Bridge {
+    inner: Arc<Inner>,
+    router: Arc<tokio::sync::Mutex<Router>>,
+    virtual_net: Arc<VirtualNet>,
+    servers: Vec<SocketAddr>,
+}
+
+/// Finds the real address behind one that the agent sees. Keeps no task alive.
+#[derive(Clone)]
+pub(crate) struct Announcer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    net: Arc<dyn Net>,
+    class: TrafficClass,
+    /// Where sockets on the unspecified address send from.
+    first_address: IpAddr,
+    nic: Arc<tokio::sync::Mutex<dyn Nic + Send + Sync>>,
+    state: Mutex<State>,
+    /// Held while a socket is bound, so that no virtual address gets two.
+    binding: tokio::sync::Mutex<()>,
+    tasks: Mutex<JoinSet<()>>,
+    schedule_moved: Notify,
+    flushed: Notify,
+}
+
+struct State {
+    traffic: Traffic,
+    sockets: BTreeMap<SocketAddr, RealSocket>,
+    servers: BTreeMap<SocketAddr, Server>,
+    /// Which server stands behind a real address, by the agent's socket.
+    server_of: BTreeMap<(SocketAddr, SocketAddr), SocketAddr>,
+}
+
+#[derive(Clone)]
+struct RealSocket {
+    socket: Arc<dyn DatagramSocket>,
+    address: SocketAddr,
+}
+
+enum Server {
+    /// Its name is being resolved; what was sent to it waits.
+    Resolving(Vec<Packet>),
+    At(SocketAddr),
+    Unknown,
+}
+
+impl Bridge {
+    /// Opens a virtual network with the IPv4 addresses of `net` and starts to resolve `servers`.
+    ///
+    /// # Errors
+    ///
+    /// [`BridgeError`].
+    pub(crate) async fn start(
+        net: Arc<dyn Net>,
+        class: TrafficClass,
+        servers: &[UsableServer],
+        backup_ping_interval: Duration,
+    ) -> Result<Self, BridgeError> {
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for interface in net.interfaces().map_err(BridgeError::Interfaces)? {
+            let seen = virtual_of(interface.address);
+            if seen.is_ipv4() && !addresses.contains(&seen) {
+                addresses.push(seen);
+            }
+        }
+        let first_address = *addresses.first().ok_or(BridgeError::NoAddress)?;
+
+        let (outbound, packets) = mpsc::channel(OUTBOUND_PACKETS_MAX);
+        let (virtual_net, router) = open_virtual_net(&addresses, outbound).await?;
+        let named: Vec<(SocketAddr, &UsableServer)> = servers
+            .iter()
+            .enumerate()
+            .map_while(|(index, server)| Some((address::server(index, server.port)?, server)))
+            .collect();
+        let places: BTreeSet<SocketAddr> = named.iter().map(|(place, _)| *place).collect();
+        let state = State {
+            traffic: Traffic::new(places.clone(), backup_ping_interval),
+            sockets: BTreeMap::new(),
+            servers: places
+                .iter()
+                .map(|place| (*place, Server::Resolving(Vec::new())))
+                .collect(),
+            server_of: BTreeMap::new(),
+        };
+        let inner = Arc::new(Inner {
+            net,
+            class,
+            first_address,
+            nic: virtual_net.get_nic()?,
+            state: Mutex::new(state),
+            binding: tokio::sync::Mutex::new(()),
+            tasks: Mutex::new(JoinSet::new()),
+            schedule_moved: Notify::new(),
+            flushed: Notify::new(),
+        });
+        inner.spawn(Arc::clone(&inner).carry_outbound(packets));
+        for (place, server) in &named {
+            inner.spawn(Arc::clone(&inner).resolve(*place, server.host.clone()));
+        }
+        Ok(Self {
+            inner,
+            router,
+            virtual_net,
+            servers: named.iter().map(|(place, _)| *place).collect(),
+        })
+    }
+
+    /// The network for the agent.
+    pub(crate) fn virtual_net(&self) -> Arc<VirtualNet> {
+        Arc::clone(&self.virtual_net)
+    }
+
+    /// The addresses under which the agent reaches the servers, in the order given to
+    /// [`Bridge::start`].
+    pub(crate) fn servers(&self) -> &[SocketAddr] {
+        &self.servers
+    }
+
+    /// Finds real addresses, and may outlive the bridge.
+    pub(crate) fn announcer(&self) -> Announcer {
+        Announcer {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+
+    /// The agent reads checks from now on: hands over those that came early.
+    pub(crate) fn begin_checks(&self) {
+        let inner = Arc::clone(&self.inner);
+        self.inner.spawn(async move {
+            let held = inner.state().traffic.begin_checks();
+            for packet in held {
+                inner.deliver(packet).await;
+            }
+        });
+    }
+
+    /// Ends every exchange with a server that has not been answered, so that nothing waits for it.
+    /// Releasing a TURN allocation still works.
+    pub(crate) async fn refuse_all(&self) {
+        let answers = self.inner.state().traffic.refuse_all();
+        for answer in answers {
+            self.inner.deliver(answer).await;
+        }
+    }
+
+    /// Waits until everything that the agent has sent is on the real network.
+    pub(crate) async fn flush(&self) {
+        let flushed = self.inner.flushed.notified();
+        let socket = match self
+            .virtual_net
+            .bind(SocketAddr::new(self.inner.first_address, 0))
+            .await
+        {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::debug!(%error, "cannot flush the bridge");
+                return;
+            }
+        };
+        if socket.send_to(&[0], address::FLUSH).await.is_ok() {
+            flushed.await;
+        }
+    }
+
+    /// Stops the virtual network too. Dropping does the rest.
+    pub(crate) async fn close(self) {
+        let mut router = self.router.lock().await;
+        stop_router(&mut router);
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        lock(&self.inner.tasks).abort_all();
+        self.inner.state().sockets.clear();
+    }
+}
+
+impl fmt::Debug for Bridge {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Bridge")
+            .field("servers", &self.servers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Announcer {
+    /// The real address of the agent's socket `seen`, which is bound now if it was not. The port
+    /// alone identifies a socket on the unspecified address.
+    ///
+    /// # Errors
+    ///
+    /// What the network answers to the attempt to bind.
+    pub(crate) async fn announced(&self, seen: SocketAddr) -> io::Result<SocketAddr> {
+        let seen = if seen.ip().is_unspecified() {
+            SocketAddr::new(self.inner.first_address, seen.port())
+        } else {
+            seen
+        };
+        Ok(self.inner.socket(seen).await?.address)
+    }
+}
+
+impl fmt::Debug for Announcer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Announcer").finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        lock(&self.tasks).spawn(task);
+    }
+
+    /// Sends what the agent sends, and what is due, until the bridge is dropped.
+    async fn carry_outbound(self: Arc<Self>, mut packets: mpsc::Receiver<Packet>) {
+        loop {
+            let due = self.state().traffic.next_due();
+            tokio::select! {
+                biased;
+                packet = packets.recv() => match packet {
+                    None => return,
+                    Some(packet) if packet.remote == address::FLUSH => self.flushed.notify_waiters(),
+                    Some(packet) => self.outbound(packet).await,
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    let packets = self.state().traffic.due(Instant::now());
+                    for packet in packets {
+                        self.send(packet).await;
+                    }
+                }
+                () = self.schedule_moved.notified() => {}
+            }
+        }
+    }
+
+    async fn outbound(self: &Arc<Self>, packet: Packet) {
+        let verdict = self.state().traffic.outbound(Instant::now(), &packet);
+        match verdict {
+            Outbound::Send => self.send(packet).await,
+            Outbound::Refuse(answer) => self.deliver(answer).await,
+        }
+    }
+
+    async fn send(self: &Arc<Self>, packet: Packet) {
+        let remote = match self.route(&packet) {
+            Route::To(remote) => remote,
+            Route::Wait => return,
+            Route::Nowhere(answers) => {
+                for answer in answers {
+                    self.deliver(answer).await;
+                }
+                return;
+            }
+        };
+        let sent = match self.socket(packet.local).await {
+            Ok(socket) => socket.socket.send_to(&packet.payload, remote).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
+            tracing::debug!(local = %packet.local, %remote, %error, "datagram not sent");
+        }
+    }
+
+    /// Where a packet really goes. Remembers which server it was for.
+    fn route(&self, packet: &Packet) -> Route {
+        let mut state = self.state();
+        let State {
+            servers,
+            server_of,
+            traffic,
+            ..
+        } = &mut *state;
+        match servers.get_mut(&packet.remote) {
+            None => Route::To(SocketAddr::new(
+                real_of(packet.remote.ip()),
+                packet.remote.port(),
+            )),
+            Some(Server::At(real)) => {
+                server_of.insert((packet.local, *real), packet.remote);
+                Route::To(*real)
+            }
+            Some(Server::Resolving(waiting)) => {
+                if waiting.len() < WAITING_PACKETS_MAX && !waiting.contains(packet) {
+                    waiting.push(packet.clone());
+                }
+                Route::Wait
+            }
+            Some(Server::Unknown) => Route::Nowhere(traffic.refuse_server(packet.remote)),
+        }
+    }
+
+    /// Finds where the server at `place` really is, and sends what waited for it.
+    async fn resolve(self: Arc<Self>, place: SocketAddr, host: String) {
+        let found = match timeout(RESOLVE_TIMEOUT, self.net.resolve(&host)).await {
+            Ok(Ok(addresses)) => addresses
+                .into_iter()
+                .find(IpAddr::is_ipv4)
+                .ok_or_else(|| "it has no IPv4 address".to_owned()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {RESOLVE_TIMEOUT:?}")),
+        };
+        let server = match found {
+            Ok(address) => Server::At(SocketAddr::new(address, place.port())),
+            Err(reason) => {
+                tracing::warn!(
+                    host,
+                    reason,
+                    "ICE server dropped: its name does not resolve"
+                );
+                Server::Unknown
+            }
+        };
+        let waiting = match self.state().servers.insert(place, server) {
+            Some(Server::Resolving(waiting)) => waiting,
+            _ => Vec::new(),
+        };
+        for packet in waiting {
+            self.send(packet).await;
+        }
+    }
+
+    /// The real socket behind the agent's socket `seen`.
+    async fn socket(self: &Arc<Self>, seen: SocketAddr) -> io::Result<RealSocket> {
+        if let Some(socket) = self.state().sockets.get(&seen) {
+            return Ok(socket.clone());
+        }
+        let _binding = self.binding.lock().await;
+        if let Some(socket) = self.state().sockets.get(&seen) {
+            return Ok(socket.clone());
+        }
+        let local = SocketAddr::new(real_of(seen.ip()), 0);
+        let socket = self.net.bind_datagram(local, self.class).await?;
+        let real = RealSocket {
+            address: socket.local_addr()?,
+            socket,
+        };
+        self.state().sockets.insert(seen, real.clone());
+        self.spawn(Arc::clone(self).carry_inbound(seen, real.clone()));
+        Ok(real)
+    }
+
+    /// Delivers what arrives on one socket until it dies or the bridge is dropped.
+    async fn carry_inbound(self: Arc<Self>, local: SocketAddr, real: RealSocket) {
+        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        loop {
+            let (length, source) = match real.socket.recv_from(&mut buffer).await {
+                Ok(received) => received,
+                // A port that is closed at the other end shows up here on some systems; the socket
+                // itself lives on.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => continue,
+                Err(error) => {
+                    tracing::debug!(address = %real.address, %error, "socket is dead");
+                    return;
+                }
+            };
+            let (verdict, schedule_moved) = {
+                let mut state = self.state();
+                let remote = state
+                    .server_of
+                    .get(&(local, source))
+                    .copied()
+                    .unwrap_or_else(|| SocketAddr::new(virtual_of(source.ip()), source.port()));
+                state.traffic.inbound(Packet {
+                    local,
+                    remote,
+                    payload: buffer[..length].to_vec(),
+                })
+            };
+            if schedule_moved {
+                self.schedule_moved.notify_one();
+            }
+            match verdict {
+                Inbound::Deliver(packet) => self.deliver(packet).await,
+                Inbound::Held => {}
+                Inbound::Consumed(reason) => {
+                    tracing::trace!(%source, reason, "datagram consumed by the bridge");
+                }
+            }
+        }
+    }
+
+    async fn deliver(&self, packet: Packet) {
+        let datagram = Box::new(Datagram::from(packet));
+        let delivery = async { self.nic.lock().await.on_inbound_chunk(datagram).await };
+        if timeout(DELIVERY_TIMEOUT, delivery).await.is_err() {
+            tracing::debug!("datagram dropped: the agent does not read its socket");
+        }
+    }
+}
+
+enum Route {
+    To(SocketAddr),
+    /// The name is still being resolved.
+    Wait,
+    /// The server is unknown: answers that end the exchange.
+    Nowhere(Vec<Packet>),
+}
+
+/// A virtual network whose every packet goes to `outbound` instead of being routed.
+async fn open_virtual_net(
+    addresses: &[IpAddr],
+    outbound: mpsc::Sender<Packet>,
+) -> Result<(Arc<VirtualNet>, Arc<tokio::sync::Mutex<Router>>), BridgeError> {
+    let virtual_net = Arc::new(VirtualNet::new(Some(NetConfig {
+        static_ips: addresses.iter().map(ToString::to_string).collect(),
+        ..NetConfig::default()
+    })));
+    let mut router = Router::new(RouterConfig {
+        // Without a name the router takes one from a counter of the whole process.
+        name: "bridge".into(),
+        cidr: "0.0.0.0/0".into(),
+        ..RouterConfig::default()
+    })?;
+    let nic = virtual_net.get_nic()?;
+    router.add_net(Arc::clone(&nic)).await?;
+    router
+        .add_chunk_filter(Box::new(move |chunk| {
+            let packet = Packet {
+                local: chunk.source_addr(),
+                remote: chunk.destination_addr(),
+                payload: chunk.user_data(),
+            };
+            if outbound.try_send(packet).is_err() {
+                tracing::debug!("datagram dropped: {OUTBOUND_PACKETS_MAX} wait to be sent already");
+            }
+            false
+        }))
+        .await;
+    start_router(&mut router);
+    let router = Arc::new(tokio::sync::Mutex::new(router));
+    nic.lock().await.set_router(Arc::clone(&router)).await?;
+    Ok((virtual_net, router))
+}
+
+/// Starts the router's task. The future only starts child routers, of which there are none, and
+/// could not be kept across an await of a task that moves between threads.
+fn start_router(router: &mut Router) {
+    drop(router.start());
+}
+
+fn stop_router(router: &mut Router) {
+    drop(router.stop());
+}
+
+/// A poisoned lock still guards consistent data here: no update spans a call that can panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

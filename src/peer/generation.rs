@@ -1,1 +1,442 @@
-//! Written soon.
+//! One ICE generation: an agent with one pair of credentials, on a bridge of its own.
+//!
+//! A restart is a new generation beside the old one, since the agent's own `restart` refuses while
+//! it gathers.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use webrtc_ice::agent::Agent;
+use webrtc_ice::agent::agent_config::AgentConfig;
+use webrtc_ice::candidate::candidate_base::unmarshal_candidate;
+use webrtc_ice::candidate::{Candidate, CandidateType as AgentCandidateType};
+use webrtc_ice::mdns::MulticastDnsMode;
+use webrtc_ice::network_type::NetworkType;
+use webrtc_ice::state::ConnectionState;
+use webrtc_ice::url::{ProtoType, SchemeType, Url};
+use webrtc_util::Conn;
+
+use super::bridge::{Announcer, Bridge, BridgeError, real_of, virtual_of};
+use super::connection::{IceRole, IceState};
+use super::failure::PeerFailure;
+use super::sdp::IceCredentials;
+use super::servers;
+use crate::candidates::{CandidateAttribute, CandidateType};
+use crate::config::{IceConfig, TransportPolicy};
+use crate::net::{Net, TrafficClass};
+
+/// How often the selected pair is checked once it is selected.
+const CONSENT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long gathering may go on after the end was asked for, so that an allocation under way can
+/// still be released instead of being forgotten on its server.
+const GATHERING_GRACE: Duration = Duration::from_millis(500);
+
+/// How long the end of a generation is waited for. It goes on in the background.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+type SharedCandidate = Arc<dyn Candidate + Send + Sync>;
+
+/// What a generation reports.
+#[derive(Debug)]
+pub(crate) enum GenerationEvent {
+    /// A local candidate, to be announced as it is.
+    LocalCandidate(CandidateAttribute),
+    /// No more local candidates come.
+    LocalCandidatesComplete,
+    State(IceState),
+    Selected(Selected),
+}
+
+/// The two ends of the selected pair.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    pub(crate) local: (CandidateType, SocketAddr),
+    pub(crate) remote: (CandidateType, SocketAddr),
+}
+
+/// Why a remote candidate is of no use to this agent, though nothing is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error("only UDP candidates are paired")]
+    Transport,
+    #[error("only IPv4 candidates are paired")]
+    Family,
+    #[error("names in candidates are not resolved")]
+    HostName,
+    #[error("the agent refuses it")]
+    Refused,
+}
+
+/// One ICE agent. Dropping it without [`Generation::close`] closes it in the background.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    parts: Option<Parts>,
+    /// Where the generation lives. When its runtime is gone, so is everything of it; another
+    /// runtime that happens to be current then must not revive it.
+    runtime: Handle,
+}
+
+struct Parts {
+    agent: Arc<Agent>,
+    bridge: Bridge,
+    gathering: watch::Receiver<Gathering>,
+    begun: watch::Sender<Gathering>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gathering {
+    NotBegun,
+    Begun,
+    Complete,
+}
+
+impl Generation {
+    /// Makes the agent. Nothing is sent before [`Self::gather`].
+    ///
+    /// # Errors
+    ///
+    /// [`PeerFailure::NoInterface`] or [`PeerFailure::Internal`].
+    pub(crate) async fn new(
+        net: Arc<dyn Net>,
+        ice: &IceConfig,
+        class: TrafficClass,
+        credentials: &IceCredentials,
+        events: mpsc::UnboundedSender<GenerationEvent>,
+    ) -> Result<Self, PeerFailure> {
+        let servers = servers::usable(&ice.servers);
+        let bridge = Bridge::start(net, class, &servers, ice.backup_ping_interval)
+            .await
+            .map_err(|error| match error {
+                BridgeError::Virtual(_) => PeerFailure::Internal(error.to_string()),
+                BridgeError::Interfaces(_) | BridgeError::NoAddress => {
+                    PeerFailure::NoInterface(error.to_string())
+                }
+            })?;
+        let urls = servers
+            .iter()
+            .zip(bridge.servers())
+            .map(|(server, place)| Url {
+                scheme: match server.turn {
+                    Some(_) => SchemeType::Turn,
+                    None => SchemeType::Stun,
+                },
+                host: place.ip().to_string(),
+                port: place.port(),
+                username: server
+                    .turn
+                    .as_ref()
+                    .map_or_else(String::new, |turn| turn.username.clone()),
+                password: server
+                    .turn
+                    .as_ref()
+                    .map_or_else(String::new, |turn| turn.password.clone()),
+                proto: ProtoType::Udp,
+            })
+            .collect();
+        let agent = Agent::new(agent_config(ice, credentials, urls, &bridge))
+            .await
+            .map_err(|error| PeerFailure::Internal(format!("ICE agent: {error}")))?;
+
+        let (begun, gathering) = watch::channel(Gathering::NotBegun);
+        report(&agent, ice.policy, &bridge.announcer(), &begun, &events);
+        Ok(Self {
+            parts: Some(Parts {
+                agent: Arc::new(agent),
+                bridge,
+                gathering,
+                begun,
+            }),
+            runtime: Handle::current(),
+        })
+    }
+
+    /// Starts gathering; a second call does nothing.
+    pub(crate) fn gather(&self) -> Result<(), PeerFailure> {
+        let parts = self.parts();
+        if *parts.gathering.borrow() != Gathering::NotBegun {
+            return Ok(());
+        }
+        parts.begun.send_replace(Gathering::Begun);
+        parts
+            .agent
+            .gather_candidates()
+            .map_err(|error| PeerFailure::Internal(format!("gathering: {error}")))
+    }
+
+    /// Gives a remote candidate of this generation to the agent.
+    ///
+    /// # Errors
+    ///
+    /// [`Unusable`] where the candidate can pair with nothing here.
+    pub(crate) fn add_remote(&self, attribute: &CandidateAttribute) -> Result<(), Unusable> {
+        if attribute.transport != "udp" {
+            return Err(Unusable::Transport);
+        }
+        let address = attribute.address.parse().map_err(|_| Unusable::HostName)?;
+        let seen = virtual_of(address);
+        if !seen.is_ipv4() {
+            return Err(Unusable::Family);
+        }
+        let translated = CandidateAttribute {
+            address: seen.to_string(),
+            // Of no use for pairing, and the agent reads nothing behind them.
+            extensions: Vec::new(),
+            ..attribute.clone()
+        };
+        let text = translated.to_string();
+        let candidate = unmarshal_candidate(text.trim_start_matches("candidate:"))
+            .map_err(|_| Unusable::Refused)?;
+        let candidate: SharedCandidate = Arc::new(candidate);
+        self.parts()
+            .agent
+            .add_remote_candidate(&candidate)
+            .map_err(|_| Unusable::Refused)
+    }
+
+    /// Checks pairs until one is selected, and gives the path. Never ends where none works: the
+    /// state event tells. `cancel` ends it early.
+    pub(crate) fn connect(
+        &self,
+        role: IceRole,
+        remote: &IceCredentials,
+        cancel: mpsc::Receiver<()>,
+    ) -> impl Future<Output = Result<Arc<dyn Conn + Send + Sync>, PeerFailure>> + Send + 'static
+    {
+        let parts = self.parts();
+        parts.bridge.begin_checks();
+        let agent = Arc::clone(&parts.agent);
+        let (ufrag, pwd) = (remote.ufrag().to_owned(), remote.pwd().to_owned());
+        async move {
+            let path: Result<Arc<dyn Conn + Send + Sync>, _> = match role {
+                IceRole::Controlling => match agent.dial(cancel, ufrag, pwd).await {
+                    Ok(path) => Ok(path),
+                    Err(error) => Err(error),
+                },
+                IceRole::Controlled => match agent.accept(cancel, ufrag, pwd).await {
+                    Ok(path) => Ok(path),
+                    Err(error) => Err(error),
+                },
+            };
+            path.map_err(|error| PeerFailure::Internal(format!("ICE: {error}")))
+        }
+    }
+
+    /// Releases TURN allocations, closes all sockets and ends all tasks.
+    pub(crate) async fn close(mut self) {
+        if let Some(parts) = self.parts.take() {
+            // In a task of its own: abandoned half-way, the agent's tasks would stay for ever.
+            let closing = tokio::spawn(shut_down(parts));
+            if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
+                tracing::debug!("ICE agent still closing after {CLOSE_TIMEOUT:?}");
+            }
+        }
+    }
+
+    fn parts(&self) -> &Parts {
+        self.parts
+            .as_ref()
+            .expect("parts are taken only by close and drop, which end the generation")
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        if let Some(parts) = self.parts.take() {
+            self.runtime.spawn(shut_down(parts));
+        }
+    }
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Parts")
+            .field("bridge", &self.bridge)
+            .field("gathering", &*self.gathering.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+fn agent_config(
+    ice: &IceConfig,
+    credentials: &IceCredentials,
+    urls: Vec<Url>,
+    bridge: &Bridge,
+) -> AgentConfig {
+    let candidate_types = match ice.policy {
+        TransportPolicy::All => vec![
+            AgentCandidateType::Host,
+            AgentCandidateType::ServerReflexive,
+            AgentCandidateType::Relay,
+        ],
+        TransportPolicy::RelayOnly => vec![AgentCandidateType::Relay],
+    };
+    AgentConfig {
+        urls,
+        local_ufrag: credentials.ufrag().to_owned(),
+        local_pwd: credentials.pwd().to_owned(),
+        multicast_dns_mode: MulticastDnsMode::Disabled,
+        disconnected_timeout: Some(ice.receiving_timeout),
+        failed_timeout: Some(ice.failed_timeout),
+        keepalive_interval: Some(CONSENT_INTERVAL),
+        network_types: vec![NetworkType::Udp4],
+        candidate_types,
+        check_interval: ice.check_interval,
+        max_binding_requests: Some(ice.binding_requests_max),
+        host_acceptance_min_wait: Some(ice.acceptance.host),
+        srflx_acceptance_min_wait: Some(ice.acceptance.server_reflexive),
+        prflx_acceptance_min_wait: Some(ice.acceptance.peer_reflexive),
+        relay_acceptance_min_wait: Some(ice.acceptance.relayed),
+        net: Some(bridge.virtual_net()),
+        ..AgentConfig::default()
+    }
+}
+
+/// Turns the agent's call-backs into events. None of them waits for anything but the bridge, since
+/// the agent may hold its locks while they run.
+fn report(
+    agent: &Agent,
+    policy: TransportPolicy,
+    announcer: &Announcer,
+    gathering: &watch::Sender<Gathering>,
+    events: &mpsc::UnboundedSender<GenerationEvent>,
+) {
+    let (to, announce, complete) = (events.clone(), announcer.clone(), gathering.clone());
+    agent.on_candidate(Box::new(move |candidate| {
+        let (to, announce, complete) = (to.clone(), announce.clone(), complete.clone());
+        Box::pin(async move {
+            let event = if let Some(candidate) = candidate {
+                let Some(attribute) = announced(&announce, policy, &candidate).await else {
+                    return;
+                };
+                GenerationEvent::LocalCandidate(attribute)
+            } else {
+                complete.send_replace(Gathering::Complete);
+                GenerationEvent::LocalCandidatesComplete
+            };
+            // Nobody listens once the connection is closed.
+            let _ = to.send(event);
+        })
+    }));
+
+    let to = events.clone();
+    agent.on_connection_state_change(Box::new(move |state| {
+        if let Some(state) = ice_state(state) {
+            let _ = to.send(GenerationEvent::State(state));
+        }
+        Box::pin(async {})
+    }));
+
+    let (to, announce) = (events.clone(), announcer.clone());
+    agent.on_selected_candidate_pair_change(Box::new(move |local, remote| {
+        let (to, announce) = (to.clone(), announce.clone());
+        let (local, remote) = (Arc::clone(local), Arc::clone(remote));
+        Box::pin(async move {
+            let selected = Selected {
+                local: (kind(&local), local_address(&announce, &local).await),
+                remote: (kind(&remote), real_address(remote.addr())),
+            };
+            let _ = to.send(GenerationEvent::Selected(selected));
+        })
+    }));
+}
+
+/// The attribute under which a local candidate is announced: with real addresses.
+async fn announced(
+    announcer: &Announcer,
+    policy: TransportPolicy,
+    candidate: &SharedCandidate,
+) -> Option<CandidateAttribute> {
+    let mut attribute: CandidateAttribute = match candidate.marshal().parse() {
+        Ok(attribute) => attribute,
+        Err(error) => {
+            tracing::warn!(%error, "local candidate not announced");
+            return None;
+        }
+    };
+    let base = match &attribute.related {
+        None => candidate.addr(),
+        Some((_, port)) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), *port),
+    };
+    let base = match announcer.announced(base).await {
+        Ok(base) => base,
+        Err(error) => {
+            tracing::warn!(%error, kind = %attribute.kind, "local candidate not announced");
+            return None;
+        }
+    };
+    let address = match attribute.kind {
+        CandidateType::Host => base,
+        _ => real_address(candidate.addr()),
+    };
+    attribute.address = address.ip().to_string();
+    attribute.port = address.port();
+    if attribute.related.is_some() {
+        attribute.related = Some(match policy {
+            TransportPolicy::All => (base.ip().to_string(), base.port()),
+            // The other side shall learn no address of this host.
+            TransportPolicy::RelayOnly => (Ipv4Addr::UNSPECIFIED.to_string(), 9),
+        });
+    }
+    Some(attribute)
+}
+
+async fn local_address(announcer: &Announcer, candidate: &SharedCandidate) -> SocketAddr {
+    let address = candidate.addr();
+    match candidate.candidate_type() {
+        AgentCandidateType::Host => announcer.announced(address).await.unwrap_or(address),
+        _ => real_address(address),
+    }
+}
+
+fn real_address(seen: SocketAddr) -> SocketAddr {
+    SocketAddr::new(real_of(seen.ip()), seen.port())
+}
+
+fn kind(candidate: &SharedCandidate) -> CandidateType {
+    match candidate.candidate_type() {
+        AgentCandidateType::ServerReflexive => CandidateType::ServerReflexive,
+        AgentCandidateType::PeerReflexive => CandidateType::PeerReflexive,
+        AgentCandidateType::Relay => CandidateType::Relayed,
+        AgentCandidateType::Host | AgentCandidateType::Unspecified => CandidateType::Host,
+    }
+}
+
+fn ice_state(state: ConnectionState) -> Option<IceState> {
+    match state {
+        ConnectionState::New => Some(IceState::New),
+        ConnectionState::Checking => Some(IceState::Checking),
+        ConnectionState::Connected | ConnectionState::Completed => Some(IceState::Connected),
+        ConnectionState::Disconnected => Some(IceState::Disconnected),
+        ConnectionState::Failed => Some(IceState::Failed),
+        ConnectionState::Closed => Some(IceState::Closed),
+        ConnectionState::Unspecified => None,
+    }
+}
+
+/// Ends an agent. An agent that is closed while it gathers keeps the candidates it finds later,
+/// and their tasks, for ever: so gathering ends first.
+async fn shut_down(mut parts: Parts) {
+    if *parts.gathering.borrow() == Gathering::Begun {
+        let complete = |state: &Gathering| *state == Gathering::Complete;
+        if timeout(GATHERING_GRACE, parts.gathering.wait_for(complete))
+            .await
+            .is_err()
+        {
+            parts.bridge.refuse_all().await;
+            let _ = timeout(GATHERING_GRACE, parts.gathering.wait_for(complete)).await;
+        }
+    }
+    parts.bridge.refuse_all().await;
+    if let Err(error) = parts.agent.close().await {
+        tracing::debug!(%error, "closing the ICE agent");
+    }
+    // The release of a TURN allocation may still be inside the virtual network.
+    let _ = timeout(GATHERING_GRACE, parts.bridge.flush()).await;
+    parts.bridge.close().await;
+}

@@ -1,0 +1,129 @@
+//! What can go wrong with a peer, split by whose fault it is.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::sdp::Fingerprint;
+use crate::candidates::{CandidateSyntaxError, CandidateType};
+
+/// Why a connection cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PeerFailure {
+    /// The peer's fault: its certificate is not the one that signaling announced.
+    #[error("peer presented the certificate {presented}, but signaling announced {announced}")]
+    FingerprintMismatch {
+        /// The fingerprint in the session description.
+        announced: Fingerprint,
+        /// The fingerprint of the certificate that the peer presented.
+        presented: Fingerprint,
+    },
+    /// The peer's fault: it broke the DTLS handshake off, or offered nothing acceptable.
+    #[error("DTLS handshake failed: {0}")]
+    Handshake(String),
+    /// The network's fault: ICE found a path but DTLS did not get through it in time.
+    #[error("DTLS handshake not finished within {0:?}")]
+    HandshakeTimeout(Duration),
+    /// The network's fault: no pair of candidates worked.
+    #[error("no candidate pair worked: local {local}; remote {remote}")]
+    NoPairWorked {
+        /// The kinds of candidates that this side had.
+        local: CandidateTypes,
+        /// The kinds of candidates that the other side announced.
+        remote: CandidateTypes,
+    },
+    /// The network's fault: the path that was selected is dead.
+    #[error("the selected pair carried nothing for {0:?}")]
+    PathLost(Duration),
+    /// The network's fault: there is no interface to send from.
+    #[error("no interface: {0}")]
+    NoInterface(String),
+    /// Our fault: something that cannot happen did.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// Why a call to a [`PeerConnection`](super::PeerConnection) was refused. These are the caller's
+/// mistakes or the peer's malformed input; the connection goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PeerError {
+    /// The remote description is missing.
+    #[error("the remote description is not set yet")]
+    NoRemoteDescription,
+    /// A second remote description, where only one may come.
+    #[error("the remote description is set already, for generation {ufrag:?}")]
+    RemoteDescriptionSet {
+        /// The user name fragment of the one that is set.
+        ufrag: String,
+    },
+    /// The roles in the two descriptions do not fit together.
+    #[error("setup {remote:?} cannot answer setup {local:?}")]
+    SetupConflict {
+        /// What this side said.
+        local: &'static str,
+        /// What the other side said.
+        remote: &'static str,
+    },
+    /// A candidate of another generation.
+    #[error("candidate belongs to generation {given:?}, the remote one is {expected:?}")]
+    WrongGeneration {
+        /// The remote description's user name fragment.
+        expected: String,
+        /// The candidate's.
+        given: String,
+    },
+    /// A candidate that cannot be read.
+    #[error("malformed candidate: {0}")]
+    MalformedCandidate(#[from] CandidateSyntaxError),
+    /// Audio before there is a secure path for it.
+    #[error("not connected")]
+    NotConnected,
+    /// Audio faster than it can be sent.
+    #[error("{bound} audio packets wait to be sent already")]
+    Congested {
+        /// The most that may wait.
+        bound: usize,
+    },
+    /// The connection is closed.
+    #[error("the peer connection is closed")]
+    Closed,
+    /// No certificate could be made.
+    #[error("cannot make a certificate: {0}")]
+    Certificate(String),
+}
+
+/// A set of candidate kinds, written as `host, srflx` or `none`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CandidateTypes(pub BTreeSet<CandidateType>);
+
+impl fmt::Display for CandidateTypes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return formatter.write_str("none");
+        }
+        for (index, kind) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(formatter, "{separator}{kind}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreachable_peer_is_explained_by_what_each_side_had() {
+        let failure = PeerFailure::NoPairWorked {
+            local: CandidateTypes([CandidateType::ServerReflexive, CandidateType::Host].into()),
+            remote: CandidateTypes::default(),
+        };
+        assert_eq!(
+            failure.to_string(),
+            "no candidate pair worked: local host, srflx; remote none"
+        );
+    }
+}

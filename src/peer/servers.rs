@@ -1,0 +1,196 @@
+//! STUN and TURN URLs (RFC 7064, RFC 7065), and which of them can be used.
+
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::config::{Credentials, IceServer};
+
+/// The port of STUN and TURN where the URL names none.
+const DEFAULT_PORT: u16 = 3478;
+
+/// A server that candidates can be gathered from over UDP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UsableServer {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Present for TURN, absent for STUN.
+    pub(crate) turn: Option<Credentials>,
+}
+
+/// Why a URL names no server.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("ICE server {url:?} has {problem}")]
+pub(crate) struct ServerUrlError {
+    url: String,
+    problem: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ServerUrl {
+    scheme: Scheme,
+    host: String,
+    port: u16,
+    transport: Transport,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Stun,
+    Turn,
+    /// `stuns` and `turns`.
+    Secure,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// The servers of a configuration that can be used, in its order. The others are logged: one bad
+/// entry must not cost the rest.
+pub(crate) fn usable(servers: &[IceServer]) -> Vec<UsableServer> {
+    servers.iter().filter_map(usable_one).collect()
+}
+
+fn usable_one(server: &IceServer) -> Option<UsableServer> {
+    let url = match server.url.parse::<ServerUrl>() {
+        Ok(url) => url,
+        Err(error) => {
+            tracing::warn!(%error, "ICE server skipped");
+            return None;
+        }
+    };
+    let turn = match (url.scheme, url.transport) {
+        (Scheme::Stun, _) => None,
+        (Scheme::Turn, Transport::Udp) => {
+            if server.credentials.is_none() {
+                tracing::warn!(url = server.url, "TURN server without credentials skipped");
+                return None;
+            }
+            server.credentials.clone()
+        }
+        (Scheme::Turn, Transport::Tcp) => {
+            tracing::debug!(
+                url = server.url,
+                "TURN over TCP is not supported yet: skipped"
+            );
+            return None;
+        }
+        (Scheme::Secure, _) => {
+            tracing::debug!(
+                url = server.url,
+                "STUN and TURN over TLS are not supported: skipped"
+            );
+            return None;
+        }
+    };
+    Some(UsableServer {
+        host: url.host,
+        port: url.port,
+        turn,
+    })
+}
+
+impl FromStr for ServerUrl {
+    type Err = ServerUrlError;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        let wrong = |problem| ServerUrlError {
+            url: url.chars().take(200).collect(),
+            problem,
+        };
+        let (scheme, rest) = url.split_once(':').ok_or_else(|| wrong("no scheme"))?;
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "stun" => Scheme::Stun,
+            "turn" => Scheme::Turn,
+            "stuns" | "turns" => Scheme::Secure,
+            _ => return Err(wrong("a scheme other than stun, stuns, turn and turns")),
+        };
+        let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let transport = match query {
+            "" | "transport=udp" => Transport::Udp,
+            "transport=tcp" => Transport::Tcp,
+            _ => return Err(wrong("a query other than transport=udp and transport=tcp")),
+        };
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(bracketed) => {
+                let (host, rest) = bracketed
+                    .split_once(']')
+                    .ok_or_else(|| wrong("an unclosed bracket"))?;
+                (host, rest.strip_prefix(':'))
+            }
+            None => match authority.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (authority, None),
+            },
+        };
+        if host.is_empty() || host.contains('/') {
+            return Err(wrong("no host"));
+        }
+        let port = match port {
+            None => DEFAULT_PORT,
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or_else(|| wrong("a port outside 1 to 65535"))?,
+        };
+        Ok(Self {
+            scheme,
+            host: host.to_owned(),
+            port,
+            transport,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::IceConfig;
+
+    fn server(url: &str) -> IceServer {
+        IceServer {
+            url: url.into(),
+            credentials: None,
+        }
+    }
+
+    #[test]
+    fn the_field_list_gives_two_stun_and_two_turn_servers_over_udp() {
+        let servers = usable(&IceConfig::default().servers);
+        let turn = servers.iter().filter(|each| each.turn.is_some()).count();
+        assert_eq!((servers.len() - turn, turn), (2, 2));
+        assert_eq!(
+            (servers[0].host.as_str(), servers[0].port),
+            ("stun.l.google.com", 19302)
+        );
+    }
+
+    #[test]
+    fn turn_without_credentials_costs_nothing_else() {
+        let servers = usable(&[server("turn:a.example"), server("stun:b.example")]);
+        assert_eq!(servers.len(), 1);
+        assert_eq!(
+            (servers[0].host.as_str(), servers[0].port),
+            ("b.example", 3478)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_url_is_named() {
+        for (url, named) in [
+            ("stun.example", "no scheme"),
+            ("http:x", "scheme other"),
+            ("stun:", "no host"),
+            ("stun://x", "no host"),
+            ("stun:x:0", "port outside"),
+            ("turn:x?transport=sctp", "query other"),
+        ] {
+            let error = url.parse::<ServerUrl>().expect_err("malformed");
+            assert!(error.to_string().contains(named), "{error}");
+        }
+    }
+}
