@@ -90,11 +90,12 @@ pub struct IceConfig {
     /// (`iceBackupCandidatePairPingInterval`). Default 25 s: under the 30 s that the shortest UDP
     /// timers of home routers allow.
     pub backup_ping_interval: Duration,
-    /// The wait between rounds of connectivity checks. Default 50 ms, the Ta of RFC 8445 section
-    /// 14.2.
+    /// The wait between rounds of connectivity checks. Default 200 ms. The agent checks every pair in
+    /// each round, so a shorter wait multiplies its packets by the number of pairs.
     pub check_interval: Duration,
-    /// How many checks a pair may send before it fails. Default 200: with fewer, a callee that
-    /// answers late finds its pairs failed already.
+    /// How many checks a pair may send before it fails. Default 250: with `check_interval` that is
+    /// 50 s, longer than the agent looks for a pair at all. With fewer, a pair can fail before the
+    /// other side's checks open a NAT for it, and is never tried again.
     pub binding_requests_max: u16,
     /// The waits before a pair may be selected, by the kind of its worse candidate.
     pub acceptance: AcceptanceWaits,
@@ -207,8 +208,8 @@ impl Default for IceConfig {
             receiving_timeout: Duration::from_secs(30),
             failed_timeout: Duration::from_secs(10),
             backup_ping_interval: Duration::from_secs(25),
-            check_interval: Duration::from_millis(50),
-            binding_requests_max: 200,
+            check_interval: Duration::from_millis(200),
+            binding_requests_max: 250,
             acceptance: AcceptanceWaits::default(),
         }
     }

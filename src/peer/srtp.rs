@@ -11,31 +11,10 @@ use webrtc_srtp::option::{srtcp_replay_protection, srtp_replay_protection};
 use webrtc_srtp::protection_profile::ProtectionProfile;
 use webrtc_util::marshal::{Marshal, Unmarshal};
 
+pub use crate::audio::source::{AudioPacket, Marker};
+
 /// How many packets a replayed or late one may lie behind the newest: 2.5 s of 20 ms packets.
 const REPLAY_WINDOW_PACKETS: usize = 128;
-
-/// One packet of audio, as the codec sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AudioPacket {
-    /// Counts packets, modulo 65536.
-    pub sequence_number: u16,
-    /// The time of the first sample, in 48 kHz ticks, modulo 2^32.
-    pub timestamp: u32,
-    /// Whether it begins a talk spurt.
-    pub marker: Marker,
-    /// The Opus packet.
-    pub payload: Bytes,
-}
-
-/// The marker bit of an audio packet (RFC 3551 section 4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Marker {
-    /// The packet follows the one before it without a pause.
-    #[default]
-    Continuation,
-    /// The packet is the first after silence.
-    TalkSpurtStart,
-}
 
 /// Why a packet could not be encrypted or decrypted.
 #[derive(Debug, thiserror::Error)]
