@@ -18,4 +18,4 @@ mod servers;
 mod srtp;
 
 pub use self::connection::{AudioPacket, IceRole, IceState, Marker, PeerConnection, PeerEvent};
-pub use self::failure::{CandidateTypes, PeerError, PeerFailure};
+pub use self::failure::{CandidateTypes, PeerError, PeerFailure, Suspicion};

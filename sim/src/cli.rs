@@ -86,10 +86,7 @@ enum CliError {
     Setup(#[from] SetupError),
     /// A file, a socket or a process could not be had.
     #[error("cannot {action}: {source}")]
-    System {
-        action: String,
-        source: io::Error,
-    },
+    System { action: String, source: io::Error },
     /// The client refused a command.
     #[error(transparent)]
     Client(#[from] ringtrue::client::ClientError),
@@ -106,7 +103,10 @@ impl CliError {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "this is where errors leave the program")]
+#[expect(
+    clippy::print_stderr,
+    reason = "this is where errors leave the program"
+)]
 fn print_error(error: &CliError) {
     let rendering = Rendering::for_stderr();
     match error {
@@ -117,7 +117,10 @@ fn print_error(error: &CliError) {
 }
 
 /// Prints a line of the command's result.
-#[expect(clippy::print_stdout, reason = "this is where results leave the program")]
+#[expect(
+    clippy::print_stdout,
+    reason = "this is where results leave the program"
+)]
 fn print_line(line: &str) {
     println!("{line}");
 }

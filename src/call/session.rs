@@ -323,7 +323,8 @@ impl Session {
     }
 
     async fn answer(&mut self, sdp: &str) {
-        let waits = |call: &ActiveCall| transition(call.state, Input::RemoteAnswer).next != call.state;
+        let waits =
+            |call: &ActiveCall| transition(call.state, Input::RemoteAnswer).next != call.state;
         if !self.call.as_ref().is_some_and(waits) {
             debug!("an answer that nobody waits for");
             return;
@@ -530,9 +531,7 @@ impl Session {
 }
 
 /// The next event of a call's media, or never while there is no call.
-async fn next_event(
-    events: Option<&mut mpsc::UnboundedReceiver<PeerEvent>>,
-) -> Option<PeerEvent> {
+async fn next_event(events: Option<&mut mpsc::UnboundedReceiver<PeerEvent>>) -> Option<PeerEvent> {
     match events {
         Some(events) => events.recv().await,
         None => std::future::pending().await,

@@ -107,8 +107,7 @@ impl Input {
 #[must_use]
 pub fn transition(state: CallState, input: Input) -> Transition {
     use Action::{
-        CloseMedia, ReportAudio, ReportEnded, ReportRinging, SendAnswer, SendHangUp,
-        StartMedia,
+        CloseMedia, ReportAudio, ReportEnded, ReportRinging, SendAnswer, SendHangUp, StartMedia,
     };
     use CallState::{Calling, Connecting, Ended, Incoming, RemoteRinging, Talking};
 

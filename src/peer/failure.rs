@@ -27,12 +27,14 @@ pub enum PeerFailure {
     #[error("DTLS handshake not finished within {0:?}")]
     HandshakeTimeout(Duration),
     /// The network's fault: no pair of candidates worked.
-    #[error("no candidate pair worked: local {local}; remote {remote}")]
+    #[error("no candidate pair worked: local {local}; remote {remote}{suspicion}")]
     NoPairWorked {
         /// The kinds of candidates that this side had.
         local: CandidateTypes,
         /// The kinds of candidates that the other side announced.
         remote: CandidateTypes,
+        /// What that suggests.
+        suspicion: Suspicion,
     },
     /// The network's fault: the path that was selected is dead.
     #[error("the selected pair carried nothing for {0:?}")]
@@ -43,6 +45,51 @@ pub enum PeerFailure {
     /// Our fault: something that cannot happen did.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+/// What the candidates of a failed search suggest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspicion {
+    /// This side has servers configured and none of them answered.
+    UdpBlockedHere,
+    /// The other side announced nothing that a server told it.
+    UdpBlockedThere,
+    /// Nothing in particular.
+    None,
+}
+
+impl Suspicion {
+    /// What the candidate kinds of both sides suggest to a side that knows `servers` STUN and TURN
+    /// servers.
+    #[must_use]
+    pub fn of(local: &CandidateTypes, remote: &CandidateTypes, servers: usize) -> Self {
+        let learned = |kinds: &CandidateTypes| {
+            [CandidateType::ServerReflexive, CandidateType::Relayed]
+                .iter()
+                .any(|kind| kinds.0.contains(kind))
+        };
+        if servers > 0 && !learned(local) {
+            Self::UdpBlockedHere
+        } else if !remote.0.is_empty() && !learned(remote) {
+            Self::UdpBlockedThere
+        } else {
+            Self::None
+        }
+    }
+}
+
+impl fmt::Display for Suspicion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::UdpBlockedHere => {
+                "; no STUN or TURN server answered this side, as where UDP is blocked"
+            }
+            Self::UdpBlockedThere => {
+                "; the other side learned no address from any server, as where UDP is blocked"
+            }
+            Self::None => "",
+        })
+    }
 }
 
 /// Why a call to a [`PeerConnection`](super::PeerConnection) was refused. These are the caller's
@@ -116,10 +163,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_side_that_no_server_answered_is_suspected() {
+        let host = CandidateTypes([CandidateType::Host].into());
+        let learned = CandidateTypes([CandidateType::Host, CandidateType::Relayed].into());
+        let none = CandidateTypes::default();
+        assert_eq!(Suspicion::of(&host, &learned, 6), Suspicion::UdpBlockedHere);
+        assert_eq!(
+            Suspicion::of(&learned, &host, 6),
+            Suspicion::UdpBlockedThere
+        );
+        assert_eq!(Suspicion::of(&learned, &learned, 6), Suspicion::None);
+        assert_eq!(Suspicion::of(&host, &none, 0), Suspicion::None);
+    }
+
+    #[test]
     fn an_unreachable_peer_is_explained_by_what_each_side_had() {
         let failure = PeerFailure::NoPairWorked {
             local: CandidateTypes([CandidateType::ServerReflexive, CandidateType::Host].into()),
             remote: CandidateTypes::default(),
+            suspicion: Suspicion::None,
         };
         assert_eq!(
             failure.to_string(),

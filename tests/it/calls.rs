@@ -35,12 +35,21 @@ fn every_scenario_passes() {
 
 #[test]
 fn every_pair_of_classic_nats_connects_as_its_rules_allow() {
-    let nats = ["full-cone", "address-restricted", "port-restricted", "symmetric"];
+    let nats = [
+        "full-cone",
+        "address-restricted",
+        "port-restricted",
+        "symmetric",
+    ];
     let mut relayed = Vec::new();
     for first in nats {
         for second in nats {
             let report = check(&scenario_of(&between(first, second)), 1);
-            if report.selected.values().any(|kind| *kind == CandidateType::Relay) {
+            if report
+                .selected
+                .values()
+                .any(|kind| *kind == CandidateType::Relay)
+            {
                 relayed.push((first, second));
             }
         }
@@ -66,8 +75,9 @@ fn a_run_repeats_from_its_seed() {
 #[test]
 fn runs_in_parallel_threads_give_the_digests_of_runs_in_sequence() {
     let scenario = scenario("nat/cone-cone.toml");
-    let in_sequence: BTreeMap<u64, String> =
-        (1..=6).map(|seed| (seed, report(&scenario, seed).digest)).collect();
+    let in_sequence: BTreeMap<u64, String> = (1..=6)
+        .map(|seed| (seed, report(&scenario, seed).digest))
+        .collect();
     let in_parallel: BTreeMap<u64, String> = std::thread::scope(|scope| {
         let runs: Vec<_> = (1..=6)
             .map(|seed| {
@@ -109,6 +119,10 @@ fn a_wrong_expectation_fails_the_run() {
     let text = between("symmetric", "symmetric") + "[expect]\npath = \"direct\"\n";
     let report = report(&scenario_of(&text), 1);
     assert!(!report.passed);
-    let causes: Vec<_> = report.failures.iter().map(|failure| failure.message.as_str()).collect();
+    let causes: Vec<_> = report
+        .failures
+        .iter()
+        .map(|failure| failure.message.as_str())
+        .collect();
     assert_eq!(causes, ["expected direct audio, and it is relayed"]);
 }

@@ -8,22 +8,44 @@ use crate::support::{ringtrue, stdout};
 fn check(arguments: &[&str], code: i32) -> String {
     let output = ringtrue(arguments);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?} said: {said}");
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?} said: {said}"
+    );
     stdout(&output) + &said
 }
 
 #[test]
 fn json_is_one_object_a_line_and_nothing_else() {
-    let output = ringtrue(&["run", "scenarios/nat/cone-cone.toml", "scenarios/nat/same-lan.toml", "--json"]);
+    let output = ringtrue(&[
+        "run",
+        "scenarios/nat/cone-cone.toml",
+        "scenarios/nat/same-lan.toml",
+        "--json",
+    ]);
     let lines: Vec<Value> = stdout(&output)
         .lines()
         .map(|line| serde_json::from_str(line).expect("every line is JSON"))
         .collect();
     assert_eq!(lines.len(), 2);
-    let keys: Vec<&str> = lines[0].as_object().expect("an object").keys().map(String::as_str).collect();
+    let keys: Vec<&str> = lines[0]
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect();
     let mut expected = vec![
-        "scenario", "seed", "passed", "outcome", "audio_connected_ms", "selected", "digest",
-        "virtual_ms", "wall_ms", "failures",
+        "scenario",
+        "seed",
+        "passed",
+        "outcome",
+        "audio_connected_ms",
+        "selected",
+        "digest",
+        "virtual_ms",
+        "wall_ms",
+        "failures",
     ];
     expected.sort_unstable();
     let mut keys = keys;
@@ -76,13 +98,19 @@ fn two_processes_give_the_digest_of_one() {
 
 #[test]
 fn meta_finds_no_difference_while_every_protection_is_on() {
-    check(&["meta", "scenarios/nat/cone-cone.toml", "--seeds", "1..3"], 0);
+    check(
+        &["meta", "scenarios/nat/cone-cone.toml", "--seeds", "1..3"],
+        0,
+    );
 }
 
 #[test]
 fn meta_fails_without_each_protection_and_names_the_event() {
     for plug in ["entropy", "clock", "select-seed", "fastrand", "threads"] {
-        let said = check(&["meta", "scenarios/nat/same-lan.toml", "--unplug", plug], 1);
+        let said = check(
+            &["meta", "scenarios/nat/same-lan.toml", "--unplug", plug],
+            1,
+        );
         assert!(said.contains("differs at event"), "without {plug}: {said}");
     }
 }

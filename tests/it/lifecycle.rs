@@ -97,7 +97,9 @@ fn a_killed_application_leaves_nothing_running_and_its_successor_talks() {
     let seconds = Duration::from_secs;
     let before = bob.between(seconds(4), seconds(5));
     assert!(
-        before.iter().any(|kind| matches!(kind, EventKind::App(AppEvent::Heard))),
+        before
+            .iter()
+            .any(|kind| matches!(kind, EventKind::App(AppEvent::Heard))),
         "bob did not talk before he was killed, so his death proves nothing"
     );
     let dead = bob.between(seconds(5), seconds(8));
@@ -109,10 +111,16 @@ fn a_killed_application_leaves_nothing_running_and_its_successor_talks() {
         _ => false,
     };
     let living: Vec<_> = dead.iter().filter(lives).map(ToString::to_string).collect();
-    assert!(living.is_empty(), "something of the dead application goes on: {living:#?}");
+    assert!(
+        living.is_empty(),
+        "something of the dead application goes on: {living:#?}"
+    );
     let dropped = dead
         .iter()
         .filter(|kind| matches!(kind, EventKind::PacketDropped { .. }))
         .count();
-    assert!(dropped > 20, "alice's audio should meet closed ports, {dropped} packets did");
+    assert!(
+        dropped > 20,
+        "alice's audio should meet closed ports, {dropped} packets did"
+    );
 }

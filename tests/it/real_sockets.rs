@@ -26,7 +26,10 @@ impl Process {
     }
 
     fn next_line(&mut self) -> String {
-        self.lines.next().expect("another line").expect("a line of text")
+        self.lines
+            .next()
+            .expect("another line")
+            .expect("a line of text")
     }
 
     fn rest(&mut self) -> Vec<String> {
@@ -46,16 +49,42 @@ impl Drop for Process {
 fn two_clients_talk_over_real_sockets() {
     let mut relay = Process::start(&["serve", "--listen", "127.0.0.1:0"]);
     let listening = relay.next_line();
-    let server = listening.strip_prefix("listening on ").expect("the relay says where it listens");
-    let common = ["--server", server, "--loopback", "--talk", "1s", "--patience", "30s"];
+    let server = listening
+        .strip_prefix("listening on ")
+        .expect("the relay says where it listens");
+    let common = [
+        "--server",
+        server,
+        "--loopback",
+        "--talk",
+        "1s",
+        "--patience",
+        "30s",
+    ];
     let low = "fixtures/tone-low.opus";
     let high = "fixtures/tone-high.opus";
 
-    let callee = [&["call", "--name", "bob", "--plays", high, "--expects", low], &common[..]].concat();
+    let callee = [
+        &["call", "--name", "bob", "--plays", high, "--expects", low],
+        &common[..],
+    ]
+    .concat();
     let mut callee = Process::start(&callee);
     assert_eq!(callee.next_line(), "signaling connected");
-    let caller =
-        [&["call", "--name", "alice", "bob", "--plays", low, "--expects", high], &common[..]].concat();
+    let caller = [
+        &[
+            "call",
+            "--name",
+            "alice",
+            "bob",
+            "--plays",
+            low,
+            "--expects",
+            high,
+        ],
+        &common[..],
+    ]
+    .concat();
     let mut caller = Process::start(&caller);
 
     for process in [&mut caller, &mut callee] {

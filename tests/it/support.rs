@@ -42,7 +42,11 @@ pub fn report(scenario: &Scenario, seed: u64) -> Report {
 #[track_caller]
 pub fn check(scenario: &Scenario, seed: u64) -> Report {
     let report = report(scenario, seed);
-    assert!(report.passed, "{}", text::failure(&report, text::Colour::Off));
+    assert!(
+        report.passed,
+        "{}",
+        text::failure(&report, text::Colour::Off)
+    );
     report
 }
 

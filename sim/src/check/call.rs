@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ringtrue::client::EndReason;
 use ringtrue::candidates::CandidateType as ClientCandidateType;
+use ringtrue::client::EndReason;
 
 use super::facts::Fact;
 use crate::report::Outcome;

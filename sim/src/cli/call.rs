@@ -80,7 +80,11 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     }
 }
 
-async fn talk(arguments: &Arguments, voice: OpusTrack, expected: OpusTrack) -> Result<End, CliError> {
+async fn talk(
+    arguments: &Arguments,
+    voice: OpusTrack,
+    expected: OpusTrack,
+) -> Result<End, CliError> {
     let net: Arc<dyn Net> = if arguments.loopback {
         Arc::new(TokioNet::loopback_only())
     } else {

@@ -49,7 +49,8 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let scenarios = load_paths(&arguments.paths)?;
     let seeds = arguments.seeds.0.clone();
     let runs = scenarios.len() as u64 * (seeds.end - seeds.start);
-    let directory = tempfile::tempdir().map_err(CliError::cannot("make a directory for records"))?;
+    let directory =
+        tempfile::tempdir().map_err(CliError::cannot("make a directory for records"))?;
     let bar = progress::bar(runs, "run");
     let mut different = 0_u64;
     for scenario in &scenarios {
@@ -92,7 +93,9 @@ fn compare(
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             let name = &scenario.name;
-            return Err(CliError::Other(format!("{name} with seed {seed} could not be recorded: {said}")));
+            return Err(CliError::Other(format!(
+                "{name} with seed {seed} could not be recorded: {said}"
+            )));
         }
     }
     first_difference(&records[0].1, &records[1].1)
@@ -110,10 +113,13 @@ fn spawn(
     command.arg("record").arg(&scenario.path);
     command.args(["--seed", &seed.to_string()]);
     command.arg("--events").arg(events);
-    command.args(["--surroundings", match surroundings {
-        Surroundings::Calm => "calm",
-        Surroundings::Busy => "busy",
-    }]);
+    command.args([
+        "--surroundings",
+        match surroundings {
+            Surroundings::Calm => "calm",
+            Surroundings::Busy => "busy",
+        },
+    ]);
     for plug in &arguments.unplug {
         command.args(["--unplug", plug.name()]);
     }
@@ -130,8 +136,14 @@ fn first_difference(first: &Path, second: &Path) -> Result<Option<Divergence>, C
     let mut index = 0;
     loop {
         let pair = (
-            first.next().transpose().map_err(CliError::cannot("read a record"))?,
-            second.next().transpose().map_err(CliError::cannot("read a record"))?,
+            first
+                .next()
+                .transpose()
+                .map_err(CliError::cannot("read a record"))?,
+            second
+                .next()
+                .transpose()
+                .map_err(CliError::cannot("read a record"))?,
         );
         let (left, right) = match pair {
             (None, None) => return Ok(None),
@@ -168,12 +180,10 @@ impl EventLine {
     }
 
     fn describe(&self) -> String {
-        let at = self
-            .at_nanoseconds
-            .parse::<u64>()
-            .map_or_else(|_| "-".into(), |nanoseconds| {
-                format!("{:.6} s", nanoseconds as f64 / 1e9)
-            });
+        let at = self.at_nanoseconds.parse::<u64>().map_or_else(
+            |_| "-".into(),
+            |nanoseconds| format!("{:.6} s", nanoseconds as f64 / 1e9),
+        );
         format!("{at} {} {}", self.host, self.kind)
     }
 }

@@ -45,8 +45,10 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     if arguments.surroundings == Surroundings::Busy {
         disturb();
     }
-    let file = File::create(&arguments.events)
-        .map_err(CliError::cannot(format!("write {}", arguments.events.display())))?;
+    let file = File::create(&arguments.events).map_err(CliError::cannot(format!(
+        "write {}",
+        arguments.events.display()
+    )))?;
     let plugs = arguments
         .unplug
         .iter()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use ringtrue::net::Net;
 use ringtrue::net::tokio::TokioNet;
-use ringtrue::signaling::relay::RelayConfig;
+use ringtrue::signaling::relay::{Relay, RelayConfig};
 
 use super::{CliError, EXIT_EXPECTED, print_line};
 use crate::server::signaling;
@@ -25,7 +25,8 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
         .build()
         .map_err(CliError::cannot("start a runtime"))?;
     let net: Arc<dyn Net> = Arc::new(TokioNet::new());
-    let relay = signaling::run(net, arguments.listen, RelayConfig::default(), |address| {
+    let relay = Relay::new(RelayConfig::default());
+    let relay = signaling::run(net, arguments.listen, relay, |address| {
         print_line(&format!("listening on http://{address}"));
     });
     runtime

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringtrue::net::Net;
-use ringtrue::signaling::relay::{Relay, RelayConfig, serve};
+use ringtrue::signaling::relay::{Relay, serve};
 
-/// Serves the relay on `local` until the future is dropped; `ready` is called with the address
+/// Serves `relay` on `local` until the future is dropped; `ready` is called with the address
 /// that it listens on.
 ///
 /// # Errors
@@ -16,10 +16,10 @@ use ringtrue::signaling::relay::{Relay, RelayConfig, serve};
 pub async fn run(
     net: Arc<dyn Net>,
     local: SocketAddr,
-    config: RelayConfig,
+    relay: Relay,
     ready: impl FnOnce(SocketAddr),
 ) -> io::Result<()> {
     let listener = net.listen_stream(local).await?;
     ready(listener.local_addr()?);
-    serve(Relay::new(config), listener).await
+    serve(relay, listener).await
 }

@@ -146,7 +146,9 @@ mod tests {
                 chain.append(&Event {
                     at: Duration::from_millis(1),
                     host: (*host).into(),
-                    kind: EventKind::App(AppEvent::Refused { what: (*text).into() }),
+                    kind: EventKind::App(AppEvent::Refused {
+                        what: (*text).into(),
+                    }),
                 });
             }
             chain.digest()

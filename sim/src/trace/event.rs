@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringtrue::client::EndReason;
 use ringtrue::candidates::CandidateType;
+use ringtrue::client::EndReason;
 
 use crate::net::flow::Protocol;
 

@@ -7,8 +7,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event as Line, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::event::{EventKind, HostName};
 use super::Recorder;
+use super::event::{EventKind, HostName};
 
 /// A `tracing` layer that records every line of our own crates at `DEBUG` and above.
 ///

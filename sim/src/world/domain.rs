@@ -190,7 +190,10 @@ impl DomainClock {
     }
 
     fn instant(&self, at: Duration) -> Instant {
-        let origin = self.origin.get().expect("the origin is set when the domain is made");
+        let origin = self
+            .origin
+            .get()
+            .expect("the origin is set when the domain is made");
         *origin + at.saturating_sub(self.started)
     }
 }

@@ -1,6 +1,7 @@
 //! One run: a scenario and a seed in, a report out. Nothing else goes in.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,17 @@ pub struct RunOptions {
     pub observers: Vec<Box<dyn Observer>>,
     /// What the report's timeline holds.
     pub detail: PacketOrEvent,
+}
+
+impl fmt::Debug for RunOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RunOptions")
+            .field("plugs", &self.plugs)
+            .field("observers", &self.observers.len())
+            .field("detail", &self.detail)
+            .finish()
+    }
 }
 
 /// Why a scenario could not be run at all.
@@ -172,7 +184,10 @@ impl Plan {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "it is the one place where everything meets")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "it is the one place where everything meets"
+)]
 fn simulate(
     scenario: &Scenario,
     seed: Seed,
@@ -198,10 +213,14 @@ fn simulate(
     let subscriber = tracing_subscriber::registry().with(layer);
     let logs = tracing::subscriber::set_default(subscriber);
 
-    servers.start(&mut world, &scenario.servers);
+    let servers = servers.start(&mut world, &scenario.servers);
     servers.spawn_in_world(&mut world, async move {
         let sample = canary::sample().await;
-        recorder.record(determinism::now(), &"canary".into(), EventKind::Canary(sample));
+        recorder.record(
+            determinism::now(),
+            &"canary".into(),
+            EventKind::Canary(sample),
+        );
     });
     let mut director = Director::new(scenario, config, &peers, tracks, facts);
     let ending = director.direct(&mut world);
@@ -211,6 +230,7 @@ fn simulate(
         failures.push(Failure::new(FailureCause::Stalled, message));
     }
     let at = world.now();
+    servers.stop(&mut world);
     drop(world);
     drop(logs);
     End { at, failures }

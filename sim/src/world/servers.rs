@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ringtrue::config::ClientConfig;
 use ringtrue::net::Net;
-use ringtrue::signaling::relay::RelayConfig;
+use ringtrue::signaling::relay::{Relay, RelayConfig};
 use tracing::error;
 
 use super::World;
@@ -27,6 +27,13 @@ pub struct ServerHosts {
     signaling: HostId,
     signaling_port: u16,
     ice: BTreeMap<HostId, IceService>,
+}
+
+/// The servers of a world that runs.
+#[derive(Debug)]
+pub struct RunningServers {
+    host: HostId,
+    relay: Relay,
 }
 
 /// What one STUN or TURN host serves.
@@ -87,19 +94,18 @@ impl ServerHosts {
         })
     }
 
-    /// Runs a task of the world itself, beside the servers.
-    pub fn spawn_in_world(&self, world: &mut World, task: impl Future<Output = ()> + Send + 'static) {
-        world.domain(self.signaling).spawn(task);
-    }
-
     /// Starts everything that the scenario does not hold down.
-    pub fn start(&self, world: &mut World, servers: &Servers) {
+    pub fn start(&self, world: &mut World, servers: &Servers) -> RunningServers {
+        // Made here and not before: what it draws at random belongs to the run.
+        let running = RunningServers {
+            host: self.signaling,
+            relay: Relay::new(RelayConfig::default()),
+        };
+        let relay = running.relay.clone();
         let net: Arc<dyn Net> = world.net(self.signaling);
         let address = SocketAddr::new(world.address(self.signaling), self.signaling_port);
         world.domain(self.signaling).spawn(async move {
-            if let Err(cause) =
-                signaling::run(net, address, RelayConfig::default(), |_| {}).await
-            {
+            if let Err(cause) = signaling::run(net, address, relay, |_| {}).await {
                 error!(%address, %cause, "the signaling relay stopped");
             }
         });
@@ -129,6 +135,28 @@ impl ServerHosts {
                 }
             });
         }
+        running
+    }
+}
+
+impl RunningServers {
+    /// Lets the relay close its connections. The relay's library releases what a connection holds
+    /// only then, so a world that ended without it would leave memory behind.
+    pub fn stop(&self, world: &mut World) {
+        let relay = self.relay.clone();
+        world
+            .domain(self.host)
+            .spawn(async move { relay.shut_down().await });
+        world.step();
+    }
+
+    /// Runs a task of the world itself, beside the servers.
+    pub fn spawn_in_world(
+        &self,
+        world: &mut World,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        world.domain(self.host).spawn(task);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::candidates::{CandidateAttribute, CandidateType};
 use crate::config::IceConfig;
 use crate::net::{Net, TrafficClass};
 use crate::peer::dtls::Certificate;
-use crate::peer::failure::{CandidateTypes, PeerFailure};
+use crate::peer::failure::{CandidateTypes, PeerFailure, Suspicion};
 use crate::peer::generation::{Generation, GenerationEvent};
 use crate::peer::sdp::{IceCredentials, SessionDescription};
 use crate::signaling::message::TrickledCandidate;
@@ -207,9 +207,13 @@ impl Actor {
                 self.setting.ice.receiving_timeout + self.setting.ice.failed_timeout,
             )
         } else {
+            let local = CandidateTypes(self.local_kinds.clone());
+            let remote = CandidateTypes(self.remote_kinds.clone());
+            let suspicion = Suspicion::of(&local, &remote, self.setting.ice.servers.len());
             PeerFailure::NoPairWorked {
-                local: CandidateTypes(self.local_kinds.clone()),
-                remote: CandidateTypes(self.remote_kinds.clone()),
+                local,
+                remote,
+                suspicion,
             }
         }
     }
