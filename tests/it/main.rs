@@ -4,6 +4,7 @@ mod calls;
 mod command_line;
 mod determinism;
 mod lifecycle;
+mod parity;
 mod real_sockets;
 mod scenario;
 mod support;

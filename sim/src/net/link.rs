@@ -62,6 +62,13 @@ impl LinkPair {
     }
 }
 
+impl From<Duration> for LinkPair {
+    /// A lossless link with this delay in both directions.
+    fn from(delay: Duration) -> Self {
+        Self::symmetric(LinkConfig::lossless(delay))
+    }
+}
+
 /// The state of one direction of a link.
 #[derive(Debug, Clone)]
 pub struct Link {
@@ -145,10 +152,10 @@ mod tests {
             let loss = Probability::new(share).expect("a probability");
             let mut link = Link::new(LinkConfig::default().with_loss(loss));
             let mut rng = ChaCha8Rng::seed_from_u64(7);
-            let lost = (0..PACKETS)
+            let losses = (0..PACKETS)
                 .filter(|_| link.transmit(Duration::ZERO, &mut rng) == Transmission::Lost)
                 .count();
-            let measured = lost as f64 / f64::from(PACKETS);
+            let measured = losses as f64 / f64::from(PACKETS);
             // Four standard deviations of a binomial distribution.
             let tolerance = 4.0 * (share * (1.0 - share) / f64::from(PACKETS)).sqrt();
             assert!(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::firewall::FirewallConfig;
-use super::link::{LinkConfig, LinkPair};
+use super::link::LinkPair;
 use super::nat::NatConfig;
 
 /// A host: a peer's interface in a network, or a server at the core.
@@ -313,13 +313,6 @@ impl TopologyError {
             kind,
             limit,
         }
-    }
-}
-
-/// A lossless link of the same delay in both directions.
-impl From<std::time::Duration> for LinkPair {
-    fn from(delay: std::time::Duration) -> Self {
-        Self::symmetric(LinkConfig::lossless(delay))
     }
 }
 

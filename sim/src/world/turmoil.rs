@@ -135,7 +135,7 @@ impl fmt::Debug for TurmoilListener {
         formatter
             .debug_struct("TurmoilListener")
             .field("local", &self.local)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -186,7 +186,7 @@ fn two_hosts_with_the_same_port_get_different_external_ports() {
 fn a_mapping_expires_when_idle_and_frees_its_port() {
     let mut bench = Bench::new(NatConfig::default());
     let mapped = bench.mapped(Duration::ZERO, ALICE, SERVER);
-    let last_moment = minutes(5) - Duration::from_nanos(1);
+    let last_moment = minutes(5).saturating_sub(Duration::from_nanos(1));
     forwarded(bench.receive(last_moment, SERVER, mapped));
     let idle = last_moment + minutes(5);
     assert_eq!(
@@ -329,7 +329,7 @@ fn tcp_outlives_two_hours_only_when_established() {
         bench.receive_tcp(minutes(4), STRANGER, half_open, TcpSignal::SYN_ACK),
         Verdict::Drop(DropCause::NatNoMapping)
     );
-    let later = minutes(124) - Duration::from_secs(1);
+    let later = minutes(124).saturating_sub(Duration::from_secs(1));
     forwarded(bench.receive_tcp(later, SERVER, open, TcpSignal::FIN_ACK));
     forwarded(bench.send_tcp(later, BOB, SERVER, TcpSignal::FIN_ACK));
     assert_eq!(
