@@ -9,7 +9,7 @@ use ringtrue_sim::seed::Seed;
 use ringtrue_sim::world::run::{RunOptions, run};
 
 /// The top of the checkout.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the package `sim` stands in the checkout")
@@ -18,21 +18,21 @@ pub fn root() -> PathBuf {
 
 /// A scenario of the checkout, by its path under `scenarios/`.
 #[track_caller]
-pub fn scenario(path: &str) -> Scenario {
+pub(crate) fn scenario(path: &str) -> Scenario {
     let path = root().join("scenarios").join(path);
     Scenario::load(&path).unwrap_or_else(|error| panic!("{error:?}"))
 }
 
 /// A scenario written in the test; it finds the fixtures of the checkout.
 #[track_caller]
-pub fn scenario_of(text: &str) -> Scenario {
+pub(crate) fn scenario_of(text: &str) -> Scenario {
     let path = root().join("scenarios/in-a-test.toml");
     Scenario::parse(&path, text).unwrap_or_else(|error| panic!("{error:?}"))
 }
 
 /// Runs a scenario as it is.
 #[track_caller]
-pub fn report(scenario: &Scenario, seed: u64) -> Report {
+pub(crate) fn report(scenario: &Scenario, seed: u64) -> Report {
     let result = run(scenario, Seed::new(seed), RunOptions::default());
     result.unwrap_or_else(|error| panic!("{error}"))
 }
@@ -40,7 +40,7 @@ pub fn report(scenario: &Scenario, seed: u64) -> Report {
 /// Runs a scenario and asserts that all came as it expects. The message of a failure holds the seed
 /// and the command that repeats it.
 #[track_caller]
-pub fn check(scenario: &Scenario, seed: u64) -> Report {
+pub(crate) fn check(scenario: &Scenario, seed: u64) -> Report {
     let report = report(scenario, seed);
     assert!(
         report.passed,
@@ -52,7 +52,7 @@ pub fn check(scenario: &Scenario, seed: u64) -> Report {
 
 /// Runs the `ringtrue` command at the top of the checkout.
 #[track_caller]
-pub fn ringtrue(arguments: &[&str]) -> Output {
+pub(crate) fn ringtrue(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ringtrue"))
         .args(arguments)
         .current_dir(root())
@@ -61,6 +61,6 @@ pub fn ringtrue(arguments: &[&str]) -> Output {
 }
 
 /// What a command printed.
-pub fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -62,11 +62,9 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
         .enable_all()
         .build()
         .map_err(CliError::cannot("start a runtime"))?;
-    let call = timeout(
-        arguments.patience + arguments.talk,
-        talk(arguments, voice, expected),
-    );
-    match runtime.block_on(async { call.await }) {
+    let limit = arguments.patience + arguments.talk;
+    let call = async { timeout(limit, talk(arguments, voice, expected)).await };
+    match runtime.block_on(call) {
         Ok(Ok(End::Talked)) => Ok(EXIT_EXPECTED),
         Ok(Ok(End::Over(reason))) => {
             print_line(&format!("call over before the talk was: {reason}"));
