@@ -3,9 +3,9 @@
 //!
 //! # How time passes
 //!
-//! Nothing sent now arrives sooner than the shortest last hop takes, so every application may run
-//! that far by itself. The world goes in such steps: it moves the [`Fabric`] up to the beginning of
-//! the step, which makes certain everything that arrives before the step's end; runs each
+//! Nothing sent now arrives sooner than the shortest first and last hop take together, so every
+//! application may run that far by itself. The world goes in such steps: it moves the [`Fabric`] ahead
+//! by a first hop, which makes certain everything that arrives before the step's end; runs each
 //! [`Domain`] to the end of the step, in a fixed order, handing it what arrives as its time comes;
 //! and injects what was sent, in order of the virtual time of sending.
 //!
@@ -45,9 +45,7 @@ const UDP_HEADER_BYTES: usize = 8;
 /// The size of a TCP header without options (RFC 9293 section 3.1).
 const TCP_HEADER_BYTES: usize = 20;
 /// The longest step, where links would allow a longer one: the script acts between steps.
-const STEP_MAX: Duration = Duration::from_millis(10);
-/// Tokio's timers tick in milliseconds, so no step can be shorter.
-const STEP_MIN: Duration = Duration::from_millis(1);
+const STEP_MAX: Duration = Duration::from_millis(20);
 
 /// A world that runs: the hosts of a topology and the applications on them.
 pub struct World {
@@ -57,8 +55,8 @@ pub struct World {
     hosts: Vec<Host>,
     names: Arc<Names>,
     ports: OpenPorts,
-    /// Dropped before `egress`: closing sockets needs the kernels.
-    domains: BTreeMap<DomainName, Domain>,
+    /// By number; `None` while nothing runs there.
+    domains: Vec<Option<Domain>>,
     recovery: Recovery<KernelPacket>,
     arrivals: BTreeMap<(Duration, u64), Arrival>,
     retransmissions: BTreeMap<(Duration, u64), (HostId, Cargo)>,
@@ -66,11 +64,13 @@ pub struct World {
     running: Running,
     now: Duration,
     step: Duration,
+    /// How far the fabric runs ahead of the applications.
+    ahead: Duration,
     egress: Egress,
 }
 
-/// Domains run in the order of their names' numbers, then of their names.
-type DomainName = (u8, HostName);
+/// The servers run before any peer, so that they listen when the first peer looks for them.
+const SERVERS: usize = 0;
 
 /// Which host's code is running, for log lines.
 #[derive(Clone, Debug)]
@@ -94,7 +94,8 @@ struct Host {
     name: HostName,
     kernel: turmoil_net::HostId,
     address: IpAddr,
-    domain: DomainName,
+    /// The number of the domain that runs its applications.
+    domain: usize,
 }
 
 impl World {
@@ -107,26 +108,28 @@ impl World {
             // The world recovers losses itself, see `tcp`.
             .retx_threshold(u32::MAX);
         let mut kernel = turmoil_net::Net::with_config(config);
-        let hosts = topology
-            .hosts()
-            .map(|id| {
-                let name: HostName = topology.host_name(id).into();
-                let address = topology.address(id);
-                Host {
-                    kernel: kernel.add_host(address),
-                    address,
-                    domain: match topology.network_of(id) {
-                        None => servers_domain(),
-                        Some(_) => (1, name.clone()),
-                    },
-                    name,
-                }
-            })
-            .collect();
+        let mut domains = vec![None];
+        let mut hosts = Vec::new();
+        for id in topology.hosts() {
+            let address = topology.address(id);
+            let domain = if topology.network_of(id).is_some() {
+                domains.push(None);
+                domains.len() - 1
+            } else {
+                SERVERS
+            };
+            hosts.push(Host {
+                name: topology.host_name(id).into(),
+                kernel: kernel.add_host(address),
+                address,
+                domain,
+            });
+        }
         let seed = capture.seed();
         let fabric = Fabric::new(topology, |label| seed.stream(label));
-        let last_hop = fabric.minimal_last_hop_delay().min(STEP_MAX);
-        let step = Duration::from_millis(u64::try_from(last_hop.as_millis()).unwrap_or(1));
+        let last_hop = whole_milliseconds(fabric.minimal_last_hop_delay().min(STEP_MAX));
+        let first_hop = whole_milliseconds(fabric.minimal_first_hop_delay());
+        let ahead = first_hop.min(STEP_MAX - last_hop);
         Self {
             capture,
             recorder,
@@ -134,14 +137,15 @@ impl World {
             hosts,
             names: Arc::new(names),
             ports: OpenPorts::default(),
-            domains: BTreeMap::new(),
+            domains,
             recovery: Recovery::default(),
             arrivals: BTreeMap::new(),
             retransmissions: BTreeMap::new(),
             sequence_number: 0,
             running: Running(Arc::new(Mutex::new("world".into()))),
             now: Duration::ZERO,
-            step: step.max(STEP_MIN),
+            step: ahead + last_hop,
+            ahead,
             egress: Egress::new(Arc::new(kernel.enter())),
         }
     }
@@ -182,26 +186,29 @@ impl World {
             Arc::clone(&self.names),
             links.up.delay + links.down.delay,
             self.ports.clone(),
+            self.egress.signal(),
         ))
     }
 
     /// The domain of `host`, made now if there is none.
     pub fn domain(&mut self, host: HostId) -> &Domain {
-        let key = self.hosts[host.index()].domain.clone();
+        let host = &self.hosts[host.index()];
+        let name: HostName = match host.domain {
+            SERVERS => "servers".into(),
+            _ => host.name.clone(),
+        };
         let (capture, now) = (&self.capture, self.now);
         let (egress, recorder) = (&self.egress, &self.recorder);
-        let name = key.1.clone();
-        self.domains
-            .entry(key)
-            .or_insert_with(|| Domain::new(name, capture, now, egress, recorder))
+        self.domains[host.domain]
+            .get_or_insert_with(|| Domain::new(name, capture, now, egress, recorder))
     }
 
     /// Ends the application of `host` without a word: its tasks are dropped where they stand and
     /// its sockets are closed, as an operating system does for a killed process.
     pub fn kill(&mut self, host: HostId) {
-        let key = self.hosts[host.index()].domain.clone();
-        if let Some(domain) = self.domains.remove(&key) {
-            self.running.set(&key.1);
+        let number = self.hosts[host.index()].domain;
+        if let Some(domain) = self.domains[number].take() {
+            self.running.set(domain.name());
             domain.end();
             self.egress.collect(self.now);
         }
@@ -221,44 +228,38 @@ impl World {
     pub fn step(&mut self) {
         self.move_packets();
         let until = self.now + self.step;
-        let mut arrivals = self.arrivals_until(until);
-        let keys: Vec<DomainName> = self.domains.keys().cloned().collect();
-        for key in keys {
-            let deliveries = arrivals.remove(&key).unwrap_or_default();
-            self.run_domain(&key, until, deliveries);
-        }
-        // A host whose application is dead still has a kernel that answers.
-        for (_, deliveries) in arrivals {
-            for (at, arrival) in deliveries {
-                self.arrive(at, arrival);
-                self.egress.collect(at);
+        let arrivals = self.arrivals_until(until);
+        for (number, arrivals) in arrivals.into_iter().enumerate() {
+            match self.domains[number].take() {
+                Some(domain) => {
+                    self.run_domain(&domain, until, arrivals);
+                    self.domains[number] = Some(domain);
+                }
+                // A host whose application is dead still has a kernel that answers.
+                None => {
+                    for (at, arrival) in arrivals {
+                        self.arrive(at, arrival);
+                        self.egress.collect(at);
+                    }
+                }
             }
         }
         self.now = until;
         self.send_all();
     }
 
-    fn run_domain(
-        &mut self,
-        key: &DomainName,
-        until: Duration,
-        deliveries: Vec<(Duration, Arrival)>,
-    ) {
-        let Some(domain) = self.domains.remove(key) else {
-            return;
-        };
-        self.running.set(&key.1);
+    fn run_domain(&mut self, domain: &Domain, until: Duration, arrivals: Vec<(Duration, Arrival)>) {
+        self.running.set(domain.name());
         let egress = self.egress.clone();
-        domain.run_until(until, deliveries, &egress, |at, arrival| {
+        domain.run_until(until, arrivals, &egress, |at, arrival| {
             self.arrive(at, arrival);
         });
-        self.record_entropy(until, &key.1);
-        self.domains.insert(key.clone(), domain);
+        self.record_entropy(until, domain.name());
     }
 
-    /// Lets the fabric move everything up to now, and books what comes of it.
+    /// Lets the fabric move everything as far as is certain, and books what comes of it.
     fn move_packets(&mut self) {
-        for output in self.fabric.advance(self.now) {
+        for output in self.fabric.advance(self.now + self.ahead) {
             match output {
                 FabricOutput::Deliver { at, host, packet } => {
                     let key = (at, self.next_sequence_number());
@@ -274,22 +275,18 @@ impl World {
         }
     }
 
-    /// What arrives up to `until`, by domain and in order of time.
-    fn arrivals_until(
-        &mut self,
-        until: Duration,
-    ) -> BTreeMap<DomainName, Vec<(Duration, Arrival)>> {
-        let mut by_domain: BTreeMap<DomainName, Vec<(Duration, Arrival)>> = BTreeMap::new();
+    /// What arrives up to `until`, for each domain and in order of time.
+    fn arrivals_until(&mut self, until: Duration) -> Vec<Vec<(Duration, Arrival)>> {
+        let mut arrivals: Vec<_> = self.domains.iter().map(|_| Vec::new()).collect();
         while let Some(entry) = self.arrivals.first_entry() {
             let at = entry.key().0;
             if at > until {
                 break;
             }
             let arrival = entry.remove();
-            let domain = self.hosts[arrival.host.index()].domain.clone();
-            by_domain.entry(domain).or_default().push((at, arrival));
+            arrivals[self.hosts[arrival.host.index()].domain].push((at, arrival));
         }
-        by_domain
+        arrivals
     }
 
     /// A packet reaches its host.
@@ -418,7 +415,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         // Applications close their sockets while the kernels are still there.
-        for domain in std::mem::take(&mut self.domains).into_values() {
+        for domain in std::mem::take(&mut self.domains).into_iter().flatten() {
             domain.end();
         }
     }
@@ -449,9 +446,10 @@ impl Running {
     }
 }
 
-/// The servers run before any peer, so that they listen when the first peer looks for them.
-fn servers_domain() -> DomainName {
-    (0, "servers".into())
+/// Tokio's timers tick in milliseconds, so steps are made of them, and links have at least one.
+fn whole_milliseconds(delay: Duration) -> Duration {
+    let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(milliseconds.max(1))
 }
 
 /// A kernel's packet as the fabric carries it.

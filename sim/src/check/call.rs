@@ -6,7 +6,7 @@ use std::time::Duration;
 use ringtrue::candidates::CandidateType as ClientCandidateType;
 use ringtrue::client::EndReason;
 
-use super::facts::Fact;
+use super::facts::{Fact, Facts};
 use crate::report::Outcome;
 use crate::scenario::model::{CandidateType, Scenario};
 use crate::trace::AppEvent;
@@ -32,15 +32,18 @@ pub struct LastCall {
 }
 
 impl LastCall {
-    /// Puts together the last call of `facts`.
+    /// Puts together the last call of a run.
     #[must_use]
-    pub fn of(scenario: &Scenario, facts: &[Fact]) -> Self {
+    pub fn of(scenario: &Scenario, facts: &Facts) -> Self {
         let begin = facts
+            .app
             .iter()
-            .rposition(|fact| matches!(fact.event, AppEvent::Calling { .. }))
-            .unwrap_or(facts.len());
+            .rposition(|fact| matches!(fact.event, AppEvent::Calling { .. }));
         let mut call = Self::default();
-        for fact in &facts[begin..] {
+        let Some(begin) = begin else {
+            return call;
+        };
+        for fact in &facts.app[begin..] {
             let peer = fact.peer.to_string();
             if let AppEvent::Calling { callee } = &fact.event {
                 call.peers = vec![peer.clone(), callee.clone()];
@@ -48,6 +51,11 @@ impl LastCall {
             if call.peers.contains(&peer) && scenario.peers.contains_key(&peer) {
                 call.note(fact, peer);
             }
+        }
+        let began = facts.app[begin].at;
+        for (peer, times) in &facts.heard {
+            let times = times.iter().copied().filter(|at| *at >= began);
+            call.heard.insert(peer.to_string(), times.collect());
         }
         call
     }
@@ -92,7 +100,6 @@ impl LastCall {
             AppEvent::AudioConnected => {
                 self.audio_at.entry(peer).or_insert(fact.at);
             }
-            AppEvent::Heard => self.heard.entry(peer).or_default().push(fact.at),
             AppEvent::Ended { reason } => {
                 self.over.get_or_insert(fact.at);
                 self.ended.insert(peer, reason.clone());

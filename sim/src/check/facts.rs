@@ -1,5 +1,6 @@
 //! What the checkers remember of a trace.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,8 +34,10 @@ pub struct ErrorLine {
 /// Everything that the checkers need of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// What the peer applications did and saw, in order of recording.
+    /// What the peer applications did and saw, in order of recording, but for the audio.
     pub app: Vec<Fact>,
+    /// When each peer heard a packet of the other side's tone: fifty times a second.
+    pub heard: BTreeMap<HostName, Vec<Duration>>,
     /// The log lines that no run may have.
     pub errors: Vec<ErrorLine>,
 }
@@ -54,6 +57,11 @@ impl Observer for FactCollector {
     fn observe(&mut self, _index: u64, event: &Event, _chain: &Chain) {
         let mut facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &event.kind {
+            EventKind::App(AppEvent::Heard) => facts
+                .heard
+                .entry(event.host.clone())
+                .or_default()
+                .push(event.at),
             EventKind::App(app) => facts.app.push(Fact {
                 at: event.at,
                 peer: event.host.clone(),

@@ -62,10 +62,12 @@ impl<B> FabricOutput<B> {
 
 /// A network in motion: links, firewalls and NATs with their state, and the packets under way.
 ///
-/// Inject what the hosts send, then [`advance`](Self::advance). A delivery is reported when the
-/// packet enters its last link, which is before it arrives; so after `advance(until)` everything is
-/// known that arrives up to `until` + [`minimal_last_hop_delay`](Self::minimal_last_hop_delay), and
-/// hosts may run that far by themselves.
+/// Inject what the hosts send, then [`advance`](Self::advance). A packet injected at `now` reaches no
+/// node before `now` + [`minimal_first_hop_delay`](Self::minimal_first_hop_delay), so the network may
+/// run that far ahead of its hosts. A delivery is reported when the packet enters its last link, so
+/// after `advance(until)` everything is known that arrives up to `until` +
+/// [`minimal_last_hop_delay`](Self::minimal_last_hop_delay). Together they are how far hosts may run
+/// by themselves.
 #[derive(Debug)]
 pub struct Fabric<B> {
     topology: Topology,
@@ -75,6 +77,8 @@ pub struct Fabric<B> {
     queue: BTreeMap<(Duration, u64), (Place, Packet<B>)>,
     sequence_number: u64,
     advanced_until: Duration,
+    /// What the hosts' own links lost since the last call to [`advance`](Self::advance).
+    lost_at_once: Vec<FabricOutput<B>>,
 }
 
 impl<B> Fabric<B> {
@@ -113,6 +117,7 @@ impl<B> Fabric<B> {
             queue: BTreeMap::new(),
             sequence_number: 0,
             advanced_until: Duration::ZERO,
+            lost_at_once: Vec::new(),
         }
     }
 
@@ -127,15 +132,18 @@ impl<B> Fabric<B> {
     ///
     /// # Panics
     ///
-    /// When `now` lies before the time already advanced to: the past cannot be changed any more.
+    /// When the packet would reach the first node before the time already advanced to: the past
+    /// cannot be changed any more.
     pub fn inject(&mut self, now: Duration, host: HostId, packet: Packet<B>) {
+        let reaches = now + self.host_links[host.index()].up.link.config().delay;
         assert!(
-            now >= self.advanced_until,
+            reaches >= self.advanced_until,
             "{} sends at {now:?}, but the network has advanced to {:?}",
             self.topology.host_name(host),
             self.advanced_until
         );
-        self.enqueue(now, Place::Sender(host), packet);
+        let lost = self.transmit(now, Hop::FromHost(host), packet);
+        self.lost_at_once.extend(lost);
     }
 
     /// Moves all packets on their way up to and including `until`. Gives what became certain by
@@ -145,7 +153,7 @@ impl<B> Fabric<B> {
     /// and never before the limit that the type's description names. The deliveries to one host
     /// are always in order.
     pub fn advance(&mut self, until: Duration) -> Vec<FabricOutput<B>> {
-        let mut outputs = Vec::new();
+        let mut outputs = std::mem::take(&mut self.lost_at_once);
         while let Some(entry) = self.queue.first_entry() {
             let at = entry.key().0;
             if at > until {
@@ -163,6 +171,17 @@ impl<B> Fabric<B> {
     #[must_use]
     pub fn next_event_at(&self) -> Option<Duration> {
         self.queue.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// The smallest delay of all links from hosts and servers. [`Duration::MAX`] where there are
+    /// none.
+    #[must_use]
+    pub fn minimal_first_hop_delay(&self) -> Duration {
+        self.host_links
+            .iter()
+            .map(|wires| wires.up.link.config().delay)
+            .min()
+            .unwrap_or(Duration::MAX)
     }
 
     /// The smallest delay of all links towards hosts and servers. [`Duration::MAX`] where there are
@@ -205,7 +224,6 @@ impl<B> Fabric<B> {
         mut packet: Packet<B>,
     ) -> Option<FabricOutput<B>> {
         let hop = match place {
-            Place::Sender(host) => Ok(Hop::FromHost(host)),
             Place::Gateway(network, Direction::Up) => self.route_up(at, network, &mut packet),
             Place::Gateway(network, Direction::Down) => self.route_down(at, network, &mut packet),
             Place::Core => self.route_at_core(&packet),
@@ -335,7 +353,6 @@ impl<B> Fabric<B> {
 
     fn place_name(&self, place: Place) -> String {
         match place {
-            Place::Sender(host) => format!("host {}", self.topology.host_name(host)),
             Place::Gateway(network, _) => {
                 format!("gateway {}", self.topology.network_name(network))
             }
@@ -347,7 +364,6 @@ impl<B> Fabric<B> {
 /// The node at which a packet is, and for a gateway where it came from.
 #[derive(Debug, Clone, Copy)]
 enum Place {
-    Sender(HostId),
     Gateway(NetworkId, Direction),
     Core,
 }

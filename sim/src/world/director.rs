@@ -96,14 +96,13 @@ impl<'a> Director<'a> {
             world.step();
             let now = world.now();
             if self.note_progress(now) {
-                over_since = None;
-            } else if self.is_over() {
-                let since = *over_since.get_or_insert(now);
-                if now >= since + SETTLE {
-                    return Ending::Done;
-                }
-            } else if now > self.patience() {
-                return Ending::Stalled;
+                over_since = self.is_over().then_some(now);
+            }
+            match over_since {
+                Some(since) if now >= since + SETTLE => return Ending::Done,
+                Some(_) => {}
+                None if now > self.patience() => return Ending::Stalled,
+                None => {}
             }
         }
     }
@@ -111,16 +110,12 @@ impl<'a> Director<'a> {
     /// Takes every step whose time has come.
     fn act(&mut self, world: &mut World) {
         let now = world.now();
-        let mut due: Vec<(Duration, ScriptStep)> = Vec::new();
-        let pending = std::mem::take(&mut self.pending);
-        for step in pending {
-            match self.time_of(step.trigger) {
-                Some(at) if at <= now => due.push((at, step)),
-                _ => self.pending.push(step),
-            }
-        }
-        due.sort_by_key(|(at, _)| *at);
-        for (_, step) in due {
+        let (mut due, pending): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|step| self.time_of(step.trigger).is_some_and(|at| at <= now));
+        self.pending = pending;
+        due.sort_by_key(|step| self.time_of(step.trigger));
+        for step in due {
             self.progressed = now;
             self.take(world, &step);
         }
@@ -199,14 +194,10 @@ impl<'a> Director<'a> {
         })
     }
 
-    /// Whether anything but audio packets was recorded since the last call.
+    /// Whether a peer did or saw anything since the last call. Audio is nothing new.
     fn note_progress(&mut self, now: Duration) -> bool {
-        let (count, news) = self.facts.with(|facts| {
-            let news = facts.app[self.seen..]
-                .iter()
-                .any(|fact| fact.event != AppEvent::Heard);
-            (facts.app.len(), news)
-        });
+        let count = self.facts.with(|facts| facts.app.len());
+        let news = count > self.seen;
         self.seen = count;
         if news {
             self.progressed = now;

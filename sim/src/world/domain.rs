@@ -7,12 +7,13 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep_until};
-use turmoil_net::{EnterGuard, Packet};
+use turmoil_net::{EnterGuard, Packet, Transport};
 
 use crate::determinism::{self, Capture, VirtualClock, swap_clock};
 use crate::trace::{EventKind, HostName, Recorder};
@@ -21,8 +22,14 @@ use crate::trace::{EventKind, HostName, Recorder};
 #[derive(Clone)]
 pub struct Egress {
     kernel: Arc<EnterGuard>,
+    signal: SendSignal,
     sent: Arc<Mutex<Vec<(Duration, Packet)>>>,
 }
+
+/// Raised by whatever makes a kernel want to send. Asking every socket of every host is the dearest
+/// thing that the world does, and mostly for nothing.
+#[derive(Clone, Debug, Default)]
+pub struct SendSignal(Arc<AtomicBool>);
 
 /// One runtime and its clock.
 pub struct Domain {
@@ -45,12 +52,16 @@ impl Egress {
     pub fn new(kernel: Arc<EnterGuard>) -> Self {
         Self {
             kernel,
+            signal: SendSignal::default(),
             sent: Arc::default(),
         }
     }
 
     /// Takes over what the kernels want to send, as sent at `now`.
     pub fn collect(&self, now: Duration) {
+        if !self.signal.lower() {
+            return;
+        }
         let mut packets = Vec::new();
         self.kernel.egress_all(&mut packets);
         if !packets.is_empty() {
@@ -74,7 +85,28 @@ impl Egress {
 
     /// Hands a packet to the kernel of its destination.
     pub fn hand_over(&self, packet: Packet) {
+        if matches!(packet.payload, Transport::Tcp(_)) {
+            // It may be answered by an acknowledgment or a reset.
+            self.signal.raise();
+        }
         self.kernel.deliver(packet);
+    }
+
+    /// What sockets raise when they send.
+    #[must_use]
+    pub fn signal(&self) -> SendSignal {
+        self.signal.clone()
+    }
+}
+
+impl SendSignal {
+    /// Some kernel may want to send.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn lower(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
     }
 }
 

@@ -16,8 +16,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ringtrue::net::{ByteStream, DatagramSocket, Interface, Net, StreamListener, TrafficClass};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use turmoil_net::HostId;
 use turmoil_net::shim::tokio::net::{TcpListener, TcpStream, UdpSocket};
-use turmoil_net::{HostId, set_current};
+
+use super::domain::SendSignal;
 
 /// The names of the world and their addresses.
 pub type Names = BTreeMap<String, Vec<IpAddr>>;
@@ -25,11 +27,18 @@ pub type Names = BTreeMap<String, Vec<IpAddr>>;
 /// The network as one simulated host sees it.
 #[derive(Clone)]
 pub struct HostNet {
-    host: HostId,
+    kernel: Kernel,
     address: IpAddr,
     names: Arc<Names>,
     name_delay: Duration,
     ports: OpenPorts,
+}
+
+/// The stack of one host.
+#[derive(Clone)]
+struct Kernel {
+    host: HostId,
+    signal: SendSignal,
 }
 
 /// The UDP ports that are open in the world. The kernel drops what comes to a closed one without a
@@ -41,7 +50,7 @@ pub struct OpenPorts {
 
 impl HostNet {
     /// The network of `host`, whose only address is `address`. Looking up a name takes
-    /// `name_delay`.
+    /// `name_delay`, and `signal` is raised when a socket may have sent something.
     #[must_use]
     pub fn new(
         host: HostId,
@@ -49,9 +58,10 @@ impl HostNet {
         names: Arc<Names>,
         name_delay: Duration,
         ports: OpenPorts,
+        signal: SendSignal,
     ) -> Self {
         Self {
-            host,
+            kernel: Kernel { host, signal },
             address,
             names,
             name_delay,
@@ -95,11 +105,14 @@ impl Net for HostNet {
         local: SocketAddr,
         _class: TrafficClass,
     ) -> io::Result<Arc<dyn DatagramSocket>> {
-        let socket = on_host(self.host, UdpSocket::bind(self.concrete(local))).await?;
+        let socket = self
+            .kernel
+            .on_host(UdpSocket::bind(self.concrete(local)))
+            .await?;
         let local = socket.local_addr()?;
         self.ports.lock().insert(local);
         Ok(Arc::new(Datagrams {
-            host: self.host,
+            kernel: self.kernel.clone(),
             local,
             ports: self.ports.clone(),
             socket,
@@ -107,17 +120,21 @@ impl Net for HostNet {
     }
 
     async fn connect_stream(&self, remote: SocketAddr) -> io::Result<Box<dyn ByteStream>> {
-        let stream = on_host(self.host, TcpStream::connect(remote)).await?;
+        self.kernel.signal.raise();
+        let stream = self.kernel.on_host(TcpStream::connect(remote)).await?;
         Ok(Box::new(Stream {
-            host: self.host,
+            kernel: self.kernel.clone(),
             stream,
         }))
     }
 
     async fn listen_stream(&self, local: SocketAddr) -> io::Result<Box<dyn StreamListener>> {
-        let listener = on_host(self.host, TcpListener::bind(self.concrete(local))).await?;
+        let listener = self
+            .kernel
+            .on_host(TcpListener::bind(self.concrete(local)))
+            .await?;
         Ok(Box::new(Listener {
-            host: self.host,
+            kernel: self.kernel.clone(),
             listener,
         }))
     }
@@ -150,7 +167,7 @@ impl fmt::Debug for HostNet {
 }
 
 struct Datagrams {
-    host: HostId,
+    kernel: Kernel,
     local: SocketAddr,
     ports: OpenPorts,
     socket: UdpSocket,
@@ -159,11 +176,14 @@ struct Datagrams {
 #[async_trait]
 impl DatagramSocket for Datagrams {
     async fn send_to(&self, payload: &[u8], remote: SocketAddr) -> io::Result<usize> {
-        on_host(self.host, self.socket.send_to(payload, remote)).await
+        self.kernel.signal.raise();
+        self.kernel
+            .on_host(self.socket.send_to(payload, remote))
+            .await
     }
 
     async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        on_host(self.host, self.socket.recv_from(buffer)).await
+        self.kernel.on_host(self.socket.recv_from(buffer)).await
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -181,23 +201,23 @@ impl Drop for Datagrams {
     fn drop(&mut self) {
         self.ports.lock().remove(&self.local);
         // The kernel's socket is dropped right after, on the host that is current then.
-        set_current(self.host);
+        self.kernel.enter();
     }
 }
 
 struct Stream {
-    host: HostId,
+    kernel: Kernel,
     stream: TcpStream,
 }
 
 impl ByteStream for Stream {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        set_current(self.host);
+        self.kernel.enter();
         self.stream.peer_addr()
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        set_current(self.host);
+        self.kernel.enter();
         self.stream.local_addr()
     }
 }
@@ -208,7 +228,7 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        set_current(self.host);
+        self.kernel.enter_to_send();
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -219,45 +239,45 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        set_current(self.host);
+        self.kernel.enter_to_send();
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        set_current(self.host);
+        self.kernel.enter_to_send();
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        set_current(self.host);
+        self.kernel.enter_to_send();
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        set_current(self.host);
+        self.kernel.enter_to_send();
     }
 }
 
 struct Listener {
-    host: HostId,
+    kernel: Kernel,
     listener: TcpListener,
 }
 
 #[async_trait]
 impl StreamListener for Listener {
     async fn accept(&self) -> io::Result<(Box<dyn ByteStream>, SocketAddr)> {
-        let (stream, peer) = on_host(self.host, self.listener.accept()).await?;
+        let (stream, peer) = self.kernel.on_host(self.listener.accept()).await?;
         let stream = Stream {
-            host: self.host,
+            kernel: self.kernel.clone(),
             stream,
         };
         Ok((Box::new(stream), peer))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        set_current(self.host);
+        self.kernel.enter();
         self.listener.local_addr()
     }
 }
@@ -270,20 +290,33 @@ impl fmt::Debug for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        set_current(self.host);
+        self.kernel.enter_to_send();
     }
 }
 
-/// Makes `host` current at every poll of `future`, and when it is dropped unfinished.
-fn on_host<F: Future>(host: HostId, future: F) -> OnHost<F> {
-    OnHost {
-        host,
-        future: Box::pin(future),
+impl Kernel {
+    /// Makes the host current, for what comes next.
+    fn enter(&self) {
+        turmoil_net::set_current(self.host);
+    }
+
+    /// The same before something that may make the host send.
+    fn enter_to_send(&self) {
+        self.enter();
+        self.signal.raise();
+    }
+
+    /// Makes the host current at every poll of `future`, and when it is dropped unfinished.
+    fn on_host<F: Future>(&self, future: F) -> OnHost<F> {
+        OnHost {
+            kernel: self.clone(),
+            future: Box::pin(future),
+        }
     }
 }
 
 struct OnHost<F> {
-    host: HostId,
+    kernel: Kernel,
     future: Pin<Box<F>>,
 }
 
@@ -291,13 +324,13 @@ impl<F: Future> Future for OnHost<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        set_current(self.host);
+        self.kernel.enter();
         self.future.as_mut().poll(context)
     }
 }
 
 impl<F> Drop for OnHost<F> {
     fn drop(&mut self) {
-        set_current(self.host);
+        self.kernel.enter();
     }
 }

@@ -102,7 +102,7 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         })
     };
     let (call, mut failures) = facts.with(|facts| {
-        let call = LastCall::of(scenario, &facts.app);
+        let call = LastCall::of(scenario, facts);
         let failures = verdict::failures(scenario, &call, facts);
         (call, failures)
     });
