@@ -137,12 +137,11 @@ impl std::str::FromStr for SeedRange {
             part.parse::<u64>()
                 .map_err(|_| format!("{part:?} is no seed: allowed is 0 to {}", u64::MAX))
         };
-        let range = match text.split_once("..") {
-            Some((from, to)) => number(from)?..number(to)?,
-            None => {
-                let seed = number(text)?;
-                seed..seed.saturating_add(1)
-            }
+        let range = if let Some((from, to)) = text.split_once("..") {
+            number(from)?..number(to)?
+        } else {
+            let seed = number(text)?;
+            seed..seed.saturating_add(1)
         };
         if range.is_empty() {
             return Err(format!("{text:?} holds no seed: A..B needs A < B"));

@@ -129,7 +129,7 @@ impl World {
         let fabric = Fabric::new(topology, |label| seed.stream(label));
         let last_hop = whole_milliseconds(fabric.minimal_last_hop_delay().min(STEP_MAX));
         let first_hop = whole_milliseconds(fabric.minimal_first_hop_delay());
-        let ahead = first_hop.min(STEP_MAX - last_hop);
+        let ahead = first_hop.min(STEP_MAX.saturating_sub(last_hop));
         Self {
             capture,
             recorder,

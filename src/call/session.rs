@@ -137,7 +137,7 @@ impl Session {
         // A caller that no longer waits for the reply has lost interest in it.
         match command {
             Command::Call { callee, reply } => {
-                let _ = reply.send(self.place_call(callee).await);
+                let _ = reply.send(self.place_call(callee));
             }
             Command::Answer { call, reply } => {
                 let _ = reply.send(self.act_on(&call, Input::LocalAnswer).await);
@@ -167,7 +167,7 @@ impl Session {
         }
     }
 
-    async fn place_call(&mut self, callee: PeerName) -> Result<CallId, ClientError> {
+    fn place_call(&mut self, callee: PeerName) -> Result<CallId, ClientError> {
         if let Some(current) = &self.call {
             return Err(ClientError::Busy {
                 callee,
@@ -244,7 +244,7 @@ impl Session {
             from, call, body, ..
         } = envelope;
         if let CallMessage::Offer { sdp } = &body {
-            self.offer(from, call, sdp).await;
+            self.offer(from, call, sdp);
             return;
         }
         let current = self.call.as_ref().is_some_and(|ours| ours.id == call);
@@ -280,7 +280,7 @@ impl Session {
         }
     }
 
-    async fn offer(&mut self, from: PeerName, call: CallId, sdp: &str) {
+    fn offer(&mut self, from: PeerName, call: CallId, sdp: &str) {
         if let Some(current) = &self.call {
             if current.id != call {
                 self.refuse(from, call, HangUpReason::Busy);

@@ -1,5 +1,10 @@
 //! The real network: tokio's sockets on the operating system's stack.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is where the seam meets the operating system"
+)]
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha12Rng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
@@ -120,12 +122,15 @@ impl PeerConnection {
         role: IceRole,
     ) -> Result<(Self, mpsc::UnboundedReceiver<PeerEvent>), PeerError> {
         let certificate = Certificate::generate()?;
-        let credentials =
-            IceCredentials::new(random_ice_chars(UFRAG_CHARS), random_ice_chars(PWD_CHARS))
-                .expect("lengths and characters are within the grammar");
+        let mut generator = ChaCha12Rng::from_rng(&mut rand::rng());
+        let credentials = IceCredentials::new(
+            random_ice_chars(&mut generator, UFRAG_CHARS),
+            random_ice_chars(&mut generator, PWD_CHARS),
+        )
+        .expect("lengths and characters are within the grammar");
         let ssrc = Ssrc {
-            id: rand::random(),
-            cname: random_ice_chars(CNAME_CHARS),
+            id: generator.random(),
+            cname: random_ice_chars(&mut generator, CNAME_CHARS),
         };
         let remote = Arc::new(OnceLock::new());
         let secured = Arc::new(AtomicBool::new(false));
@@ -150,7 +155,7 @@ impl PeerConnection {
         let connection = Self {
             role,
             // The highest bit stays clear (RFC 8829 section 5.2.1).
-            session_id: rand::random::<u64>() >> 1,
+            session_id: generator.random::<u64>() >> 1,
             credentials,
             certificate,
             ssrc,
@@ -332,10 +337,10 @@ fn dtls_role(role: IceRole, remote: Setup) -> Result<DtlsRole, PeerError> {
 }
 
 /// A text of `length` random `ice-char`s, six bits each.
-fn random_ice_chars(length: usize) -> String {
+fn random_ice_chars(generator: &mut ChaCha12Rng, length: usize) -> String {
     const ICE_CHARS: &[u8; 64] =
         b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     (0..length)
-        .map(|_| char::from(ICE_CHARS[usize::from(rand::random::<u8>() & 63)]))
+        .map(|_| char::from(ICE_CHARS[usize::from(generator.random::<u8>() & 63)]))
         .collect()
 }

@@ -1,5 +1,10 @@
 //! Two peers on real sockets of this host, without servers.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a network of real sockets for the tests of this module"
+)]
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -40,7 +40,7 @@ impl Backoff {
             min,
             max,
             // `max` then `min` turns NaN into 0, which `clamp` would keep.
-            randomization_factor: randomization_factor.max(0.0).min(1.0),
+            randomization_factor: randomization_factor.clamp(0.0, 1.0),
             jitter,
             attempts: 0,
         }

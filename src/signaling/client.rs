@@ -453,7 +453,7 @@ mod tests {
     }
 
     async fn next(events: &mut Events) -> SignalingEvent {
-        let event = timeout(Duration::from_secs(300), events.recv()).await;
+        let event = timeout(Duration::from_mins(5), events.recv()).await;
         event
             .expect("an event within 300 s")
             .expect("a living client")
@@ -598,8 +598,8 @@ mod tests {
         connected(&mut boris_events).await;
         for call in 0..10 {
             let send = anna.send(envelope("boris", &call.to_string()));
-            let (sent, ()) = tokio::join!(send, async { net.cut_all() });
-            assert_eq!(sent, Ok(()));
+            let (outcome, ()) = tokio::join!(send, async { net.cut_all() });
+            assert_eq!(outcome, Ok(()));
             assert_eq!(message(&mut boris_events).await.call.0, call.to_string());
         }
         tokio::time::sleep(Duration::from_secs(30)).await;
@@ -638,7 +638,7 @@ mod tests {
         let _relay = serve_relay(&net, RelayConfig::default()).await;
         let (_anna, mut events) = start(&net, "anna");
         connected(&mut events).await;
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        tokio::time::sleep(Duration::from_hours(1)).await;
         assert!(events.try_recv().is_err());
         assert_eq!(net.opened(), 1);
     }
@@ -759,7 +759,7 @@ mod tests {
             anna.send(envelope("boris", "1")).await,
             Err(SendError::Closed)
         );
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         assert_eq!(net.opened(), 1);
     }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 /// The longest ping interval or ping timeout that an open packet may announce. A longer one would
 /// leave the client deaf on a dead path for a day, and far longer ones overflow the clock.
-pub const PING_SETTING_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub const PING_SETTING_MAX: Duration = Duration::from_hours(24);
 
 /// One Engine.IO packet.
 #[derive(Debug, Clone, PartialEq, Eq)]

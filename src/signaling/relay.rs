@@ -33,7 +33,7 @@ use crate::net::{ByteStream, StreamListener};
 
 /// How long the relay waits for a device to acknowledge: longer than the 45 s after which a silent
 /// connection is closed, so that only a dead one is given up.
-const DEVICE_ACKNOWLEDGEMENT_LIMIT: Duration = Duration::from_secs(60);
+const DEVICE_ACKNOWLEDGEMENT_LIMIT: Duration = Duration::from_mins(1);
 
 /// What can be set on a [`Relay`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Default for RelayConfig {
         Self {
             tokens: TokenPolicy::Any,
             kept_messages_max: 256,
-            kept_for: Duration::from_secs(60),
+            kept_for: Duration::from_mins(1),
         }
     }
 }
@@ -473,7 +473,7 @@ mod tests {
             boris.send(envelope("anna", "1")).await,
             Err(SendError::Closed)
         );
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         assert_eq!(net.opened(), 2);
     }
 
@@ -563,7 +563,7 @@ mod tests {
         }
         assert_eq!(relay.shared.lock().users.len(), 101);
         anna.close().await;
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         let state = relay.shared.lock();
         assert_eq!((state.users.len(), state.ages.len()), (0, 0));
     }

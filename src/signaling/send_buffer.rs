@@ -106,7 +106,9 @@ impl SendBuffer {
         let id = self.next_acknowledgement;
         self.next_acknowledgement += 1;
         message.acknowledgement = Some(id);
-        let argument = serde_json::to_value(&message.numbered).expect("its keys are text");
+        let argument = serde_json::to_value(&message.numbered).unwrap_or_else(|error| {
+            unreachable!("an envelope is a struct of texts, which is always JSON: {error}")
+        });
         Some(SocketIoBody::Event {
             name: EVENT.into(),
             arguments: vec![argument],

@@ -1,5 +1,11 @@
 //! Nothing but its seed decides what a run sees: shown in two processes, the second one disturbed.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the probes do exactly what a run must not"
+)]
+
 use std::collections::{BTreeSet, HashMap};
 use std::env;
 use std::io::Write;

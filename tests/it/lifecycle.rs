@@ -110,7 +110,7 @@ fn a_killed_application_leaves_nothing_running_and_its_successor_talks() {
         | EventKind::Log { .. }
         | EventKind::Entropy { .. } => true,
         // The kernel closes the connections of a process that is gone, and nothing else.
-        EventKind::PacketSent(packet) => packet.payload.len() > 0,
+        EventKind::PacketSent(packet) => !packet.payload.is_empty(),
         _ => false,
     };
     let living: Vec<_> = dead.iter().filter(lives).map(ToString::to_string).collect();

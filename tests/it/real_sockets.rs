@@ -64,14 +64,14 @@ fn two_clients_talk_over_real_sockets() {
     let low = "fixtures/tone-low.opus";
     let high = "fixtures/tone-high.opus";
 
-    let callee = [
+    let waits = [
         &["call", "--name", "bob", "--plays", high, "--expects", low],
         &common[..],
     ]
     .concat();
-    let mut callee = Process::start(&callee);
-    assert_eq!(callee.next_line(), "signaling connected");
-    let caller = [
+    let mut bob = Process::start(&waits);
+    assert_eq!(bob.next_line(), "signaling connected");
+    let calls = [
         &[
             "call",
             "--name",
@@ -85,9 +85,9 @@ fn two_clients_talk_over_real_sockets() {
         &common[..],
     ]
     .concat();
-    let mut caller = Process::start(&caller);
+    let mut alice = Process::start(&calls);
 
-    for process in [&mut caller, &mut callee] {
+    for process in [&mut alice, &mut bob] {
         let said = process.rest();
         assert!(said.contains(&"audio connected".to_owned()), "{said:#?}");
         let status = process.child.wait().expect("the process ends");

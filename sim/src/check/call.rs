@@ -52,9 +52,9 @@ impl LastCall {
                 call.note(fact, peer);
             }
         }
-        let began = facts.app[begin].at;
+        let called = facts.app[begin].at;
         for (peer, times) in &facts.heard {
-            let times = times.iter().copied().filter(|at| *at >= began);
+            let times = times.iter().copied().filter(|at| *at >= called);
             call.heard.insert(peer.to_string(), times.collect());
         }
         call

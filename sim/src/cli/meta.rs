@@ -194,15 +194,11 @@ fn describe(scenario: &Scenario, seed: u64, divergence: &Divergence) -> String {
         first,
         second,
     } = divergence;
-    let mut text = format!(
-        "{} with seed {seed} differs at event {index}: {}",
-        scenario.name,
-        first.describe()
-    );
-    if first.describe() == second.describe() {
-        text.push_str(" (the same kind of event, with other content)");
+    let against = if first.describe() == second.describe() {
+        " (the same kind of event, with other content)".to_owned()
     } else {
-        text.push_str(&format!(" against {}", second.describe()));
-    }
-    text
+        format!(" against {}", second.describe())
+    };
+    let (name, event) = (&scenario.name, first.describe());
+    format!("{name} with seed {seed} differs at event {index}: {event}{against}")
 }

@@ -5,6 +5,11 @@
 //! therefore kept in constant-initialised cells without destructors, which exist as long as the
 //! thread does.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the first reading of a capture is what its clocks are checked against"
+)]
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::marker::PhantomData;
@@ -221,6 +226,7 @@ impl VirtualClock {
 }
 
 /// Puts `clock` in the place of this thread's clock, which is returned to be put back later.
+#[must_use = "the clock that was replaced has to come back"]
 pub fn swap_clock(clock: VirtualClock) -> VirtualClock {
     VirtualClock(CLOCK.replace(clock.0))
 }

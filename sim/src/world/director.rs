@@ -20,7 +20,7 @@ use crate::trace::{AppEvent, EventKind};
 const SETTLE: Duration = Duration::from_secs(1);
 /// How long a run may go on after the last thing its script knows of: longer than any client waits
 /// before it gives a call up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The people behind the peers.
 #[derive(Debug)]
@@ -100,9 +100,8 @@ impl<'a> Director<'a> {
             }
             match over_since {
                 Some(since) if now >= since + SETTLE => return Ending::Done,
-                Some(_) => {}
                 None if now > self.patience() => return Ending::Stalled,
-                None => {}
+                Some(_) | None => {}
             }
         }
     }
@@ -138,7 +137,7 @@ impl<'a> Director<'a> {
             .is_some_and(|commands| commands.send(command).is_ok());
         if !accepted {
             let what = format!("{}: the application is not running", step.action);
-            self.record(world, &step.peer, AppEvent::Refused { what });
+            record(world, &step.peer, AppEvent::Refused { what });
         }
     }
 
@@ -171,14 +170,8 @@ impl<'a> Director<'a> {
         if let Some(person) = self.people.get_mut(peer) {
             person.commands = None;
             world.kill(person.host);
-            self.record(world, peer, AppEvent::Killed);
+            record(world, peer, AppEvent::Killed);
         }
-    }
-
-    fn record(&self, world: &World, peer: &str, event: AppEvent) {
-        world
-            .recorder()
-            .record(world.now(), &Arc::from(peer), EventKind::App(event));
     }
 
     /// When a step is due; `None` while the event that it waits for has not happened.
@@ -238,6 +231,12 @@ impl<'a> Director<'a> {
         });
         waits.fold(self.progressed, Duration::max) + PATIENCE
     }
+}
+
+/// Writes down what happened to a peer from outside.
+fn record(world: &World, peer: &str, event: AppEvent) {
+    let (recorder, now) = (world.recorder(), world.now());
+    recorder.record(now, &Arc::from(peer), EventKind::App(event));
 }
 
 /// When the later of the two sides of a call heard the other.

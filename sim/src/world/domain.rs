@@ -203,7 +203,7 @@ impl Domain {
     pub fn end(self) {
         let clock = swap_clock(self.readings.get());
         drop(self.runtime);
-        swap_clock(clock);
+        let _ended = swap_clock(clock);
     }
 
     /// Runs something by the domain's own clocks.

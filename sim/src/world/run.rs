@@ -81,6 +81,10 @@ pub enum SetupError {
 ///
 /// [`SetupError`] where nothing could be run. Whatever goes wrong in the run itself is a failure in
 /// the report.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a run takes is reported and goes into nothing else"
+)]
 pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Report, SetupError> {
     let started = Instant::now();
     let tracks = load_tracks(scenario)?;

@@ -18,7 +18,7 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(200);
 /// The timeout while no round trip was measured yet (RFC 6298 section 2.1).
 const TIMEOUT_INITIAL: Duration = Duration::from_secs(1);
 /// The ceiling of the doubling timeout (RFC 6298 section 2.5).
-const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+const TIMEOUT_MAX: Duration = Duration::from_mins(1);
 /// How often an unanswered handshake segment is sent again, as deployed stacks do.
 const HANDSHAKE_RETRIES_MAX: u32 = 6;
 /// How often any other segment is sent again, as deployed stacks do.
