@@ -1,4 +1,59 @@
-//! A deterministic world in which calls are tested.
+//! A deterministic world in which calls are tested: scripted NATs and links, virtual time, one seed.
+//!
+//! A *scenario* is a file: networks, peers, a call script, and what should come of it. A *run* is a
+//! function of a scenario and a seed, and of nothing else: the same pair gives the same packets at
+//! the same virtual times on every machine, in every build, in any number of parallel threads. The
+//! peers of a run are the production client of the package `ringtrue`, unchanged.
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use ringtrue_sim::scenario::Scenario;
+//! use ringtrue_sim::seed::Seed;
+//! use ringtrue_sim::world::run::{RunOptions, run};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/nat/cone-cone.toml");
+//! let scenario = Scenario::load(&file)?;
+//! let report = run(&scenario, Seed::new(7), RunOptions::default())?;
+//! assert!(report.passed, "{:?}", report.failures);
+//! let again = run(&scenario, Seed::new(7), RunOptions::default())?;
+//! assert_eq!(again.digest, report.digest);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Code map
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`scenario`] | the TOML file, its validation, and errors that point at the place |
+//! | [`seed`] | one root seed, labelled streams |
+//! | [`determinism`] | what keeps a run from depending on anything else: captured entropy and clocks |
+//! | [`net`] | NATs, firewalls, links and the way through them (pure) |
+//! | [`world`] | hosts with real sockets, applications on paused clocks, the scheduler, one run |
+//! | [`server`] | STUN and TURN, and the signaling relay, on any network |
+//! | [`trace`] | typed events and the digest over them |
+//! | [`check`] | what judges a run, from its trace alone |
+//! | [`report`] | what came of a run, for people and for programs |
+//! | [`cli`] | the `ringtrue` command |
+//!
+//! # Invariants
+//!
+//! - A run lives on one OS thread of its own, whose entropy and clocks are captured. Another OS thread
+//!   inside a run fails it by name. Runs go in parallel in one process.
+//! - Everything random that is ours comes from a labelled stream, so that one more link shifts no
+//!   other. The entropy of libraries is one stream a run.
+//! - Events at equal times are ordered by a sequence number; whatever is iterated is ordered.
+//! - Every packet that is not delivered has a named cause in the trace.
+//! - Watching changes nothing: digests do not depend on what is printed.
+//! - Checkers read the trace and the scenario, never the inside of a client.
+//! - Unsafe code is in `determinism::interposition` and nowhere else.
+//!
+//! # Platforms
+//!
+//! Linux with glibc on x86-64 or aarch64, because the capture of clocks and entropy works by symbols.
+//! Elsewhere run it in a container; the client itself builds everywhere.
 
 #![deny(unsafe_code)]
 

@@ -114,3 +114,12 @@ fn meta_fails_without_each_protection_and_names_the_event() {
         assert!(said.contains("differs at event"), "without {plug}: {said}");
     }
 }
+
+#[test]
+fn many_seeds_are_summed_up() {
+    let said = check(
+        &["run", "scenarios/nat/same-lan.toml", "--seeds", "1..4"],
+        0,
+    );
+    assert_eq!(said.trim(), "3 runs of 1 scenario: 3 passed, 0 failed");
+}

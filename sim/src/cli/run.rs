@@ -1,10 +1,15 @@
 //! `ringtrue run`: scenarios, a line each.
 
+use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
 use clap::Args;
 
-use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, print_line, progress};
+use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, SeedRange, print_line, progress};
 use crate::report::text::{self, Colour, Detail};
 use crate::report::{PacketOrEvent, Report};
 use crate::scenario::{Scenario, load_paths};
@@ -18,64 +23,158 @@ pub(super) struct Arguments {
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// The seed: with the scenario it is all that a run depends on
-    #[arg(long, default_value = "1")]
+    #[arg(long, default_value = "1", conflicts_with = "seeds")]
     seed: Seed,
-    /// One JSON object a scenario on standard output, and nothing else
+    /// Run every scenario with each seed from A up to but without B
+    #[arg(long, value_name = "A..B")]
+    seeds: Option<SeedRange>,
+    /// One JSON object a run on standard output, and nothing else
     #[arg(long)]
     json: bool,
-    /// Show packets in the timeline too
+    /// Show timelines, with packets
     #[arg(short, long)]
     verbose: bool,
 }
 
+/// What is shown of each run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Show {
+    Json,
+    /// The timeline in this detail, then the verdict.
+    Timeline(Detail),
+    Verdict,
+    /// The verdict where it is not as expected.
+    FailuresOnly,
+}
+
+/// How many runs came out how.
+#[derive(Debug, Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+}
+
 pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let scenarios = load_paths(&arguments.paths)?;
+    let seeds = match &arguments.seeds {
+        Some(SeedRange(range)) => range.clone().map(Seed::new).collect(),
+        None => vec![arguments.seed],
+    };
+    let runs: Vec<(&Scenario, Seed)> = scenarios
+        .iter()
+        .flat_map(|scenario| seeds.iter().map(move |seed| (scenario, *seed)))
+        .collect();
+    let show = show(arguments, runs.len());
     let colour = Colour::for_stdout();
-    let bar = progress::bar(scenarios.len() as u64, "scenario");
-    let mut reports = Vec::new();
-    for scenario in &scenarios {
-        let report = run_one(arguments, scenario)?;
-        bar.suspend(|| print(arguments, &report, scenarios.len(), colour));
+    let bar = progress::bar(runs.len() as u64, "run");
+    let mut tally = Tally::default();
+    run_all(&runs, detail(arguments), |report| {
+        bar.suspend(|| print(show, &report, colour));
         bar.inc(1);
-        reports.push(report);
-    }
+        if report.passed {
+            tally.passed += 1;
+        } else {
+            tally.failed += 1;
+        }
+    })?;
     bar.finish_and_clear();
-    if !arguments.json {
-        print_line(&text::summary(&reports, colour));
+    if show != Show::Json {
+        let what = match &arguments.seeds {
+            None => text::count(scenarios.len(), "scenario"),
+            Some(_) => format!(
+                "{} of {}",
+                text::count(runs.len(), "run"),
+                text::count(scenarios.len(), "scenario")
+            ),
+        };
+        print_line(&text::summary(&what, tally.passed, tally.failed, colour));
     }
-    Ok(if reports.iter().all(|report| report.passed) {
+    Ok(if tally.failed == 0 {
         EXIT_EXPECTED
     } else {
         EXIT_UNEXPECTED
     })
 }
 
-fn run_one(arguments: &Arguments, scenario: &Scenario) -> Result<Report, SetupError> {
-    let options = RunOptions {
-        detail: if arguments.verbose {
-            PacketOrEvent::Packet
-        } else {
-            PacketOrEvent::Event
-        },
-        ..RunOptions::default()
-    };
-    run(scenario, arguments.seed, options)
+/// Runs everything on all cores and hands the reports over in order, as if one came after the other.
+fn run_all(
+    runs: &[(&Scenario, Seed)],
+    detail: PacketOrEvent,
+    mut done: impl FnMut(Report),
+) -> Result<(), CliError> {
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let next = AtomicUsize::new(0);
+    let (results, finished) = mpsc::channel::<(usize, Result<Report, SetupError>)>();
+    thread::scope(|scope| {
+        for _ in 0..workers.min(runs.len()) {
+            let (results, next) = (results.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((scenario, seed)) = runs.get(index) else {
+                        return;
+                    };
+                    let options = RunOptions {
+                        detail,
+                        ..RunOptions::default()
+                    };
+                    // A receiver that is gone has met an error and wants no more.
+                    if results
+                        .send((index, run(scenario, *seed, options)))
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(results);
+        let mut early = BTreeMap::new();
+        let mut shown = 0;
+        for (index, result) in finished {
+            early.insert(index, result?);
+            while let Some(report) = early.remove(&shown) {
+                done(report);
+                shown += 1;
+            }
+        }
+        Ok(())
+    })
 }
 
-/// One scenario is shown with its timeline, many with a line each.
-fn print(arguments: &Arguments, report: &Report, scenarios: usize, colour: Colour) {
+fn show(arguments: &Arguments, runs: usize) -> Show {
     if arguments.json {
-        let json = serde_json::to_string(report).expect("a report is always JSON");
-        print_line(&json);
-        return;
-    }
-    let detail = if arguments.verbose {
-        Detail::Packets
+        Show::Json
+    } else if arguments.verbose {
+        Show::Timeline(Detail::Packets)
+    } else if runs == 1 {
+        Show::Timeline(Detail::Events)
+    } else if arguments.seeds.is_some() {
+        Show::FailuresOnly
     } else {
-        Detail::Events
-    };
-    if scenarios == 1 || arguments.verbose {
-        print_line(&text::timeline(&report.timeline, detail, colour));
+        Show::Verdict
+    }
+}
+
+fn detail(arguments: &Arguments) -> PacketOrEvent {
+    if arguments.verbose {
+        PacketOrEvent::Packet
+    } else {
+        PacketOrEvent::Event
+    }
+}
+
+fn print(show: Show, report: &Report, colour: Colour) {
+    match show {
+        Show::Json => {
+            let json = serde_json::to_string(report).expect("a report is always JSON");
+            return print_line(&json);
+        }
+        Show::FailuresOnly if report.passed => return,
+        Show::Timeline(detail) => {
+            print_line(&text::timeline(&report.timeline, detail, colour));
+        }
+        Show::Verdict | Show::FailuresOnly => {}
     }
     print_line(&text::verdict(report, colour));
     if !report.passed {

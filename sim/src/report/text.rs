@@ -83,21 +83,21 @@ pub fn verdict(report: &Report, colour: Colour) -> String {
 
 /// The last line, without a line break: `8 scenarios: 8 passed, 0 failed`.
 #[must_use]
-pub fn summary(reports: &[Report], colour: Colour) -> String {
-    let passed = reports.iter().filter(|report| report.passed).count();
-    let failed = reports.len() - passed;
-    let scenarios = if reports.len() == 1 {
-        "scenario"
-    } else {
-        "scenarios"
-    };
+pub fn summary(what: &str, passed: usize, failed: usize, colour: Colour) -> String {
     let style = if failed == 0 {
         Style::new().green()
     } else {
         Style::new().red().bold()
     };
     let counts = colour.paint(&format!("{passed} passed, {failed} failed"), style);
-    format!("{} {scenarios}: {counts}", reports.len())
+    format!("{what}: {counts}")
+}
+
+/// A number of things: `1 run`, `2 runs`.
+#[must_use]
+pub fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 /// The timeline, a line for each entry: virtual time in seconds, host, what happened.
@@ -262,8 +262,8 @@ mod tests {
 
     #[test]
     fn the_summary_counts() {
-        assert_snapshot!(summary(&[passed(), failed(), passed()], Colour::Off), @"3 scenarios: 2 passed, 1 failed");
-        assert_snapshot!(summary(&[passed()], Colour::Off), @"1 scenario: 1 passed, 0 failed");
+        assert_snapshot!(summary(&count(3, "scenario"), 2, 1, Colour::Off), @"3 scenarios: 2 passed, 1 failed");
+        assert_snapshot!(summary(&count(1, "scenario"), 1, 0, Colour::Off), @"1 scenario: 1 passed, 0 failed");
     }
 
     #[test]
