@@ -25,8 +25,8 @@ pub struct SignalingConfig {
     pub url: String,
     /// The path of the Engine.IO endpoint. Default `/socket.io/`, which every Socket.IO server uses.
     pub path: String,
-    /// Whether a reconnect may use the connection's manager again (`forceNew` in the reference
-    /// clients). Default [`ConnectionReuse::Shared`].
+    /// Whether connections are shared (`forceNew` in the reference clients). Sharing is the only
+    /// way: see [`ConnectionReuse::Shared`].
     pub reuse: ConnectionReuse,
     /// The wait before the first reconnect attempt. Default 2 s: shorter waits hammer a server that
     /// is coming back, longer ones are heard as silence by the person who rings.
@@ -40,7 +40,8 @@ pub struct SignalingConfig {
     /// The limit on one connection attempt: name, TCP, HTTP upgrade, open packet and namespace.
     /// Default 30 s: mobile networks take that long to wake up.
     pub timeout: Duration,
-    /// The transports to try, in this order. Default WebSocket, then long-polling.
+    /// The transports to try, in this order. Default WebSocket, then long-polling. Long-polling is
+    /// not available yet: it is skipped with a warning, and a list without WebSocket is refused.
     pub transports: Vec<TransportKind>,
     /// The most messages that wait while signaling is down. Default 256; a call needs some 40.
     pub send_buffer_messages_max: usize,
@@ -50,12 +51,11 @@ pub struct SignalingConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ConnectionReuse {
     /// All calls of a client, and every reconnect, go through one connection manager
-    /// (`forceNew = false`).
+    /// (`forceNew = false`), which drops the old socket before it opens another. With a manager
+    /// for each connection, the old server session can outlive a drop and answer in the client's
+    /// place.
     #[default]
     Shared,
-    /// A manager for each connection (`forceNew = true`): the old server session may outlive the
-    /// drop and answer in the client's place.
-    Separate,
 }
 
 /// A way of carrying Engine.IO packets.
@@ -71,7 +71,8 @@ pub enum TransportKind {
 #[derive(Debug, Clone, PartialEq)]
 pub struct IceConfig {
     /// STUN and TURN servers. Default: the list that got through in the field. TURN entries without
-    /// credentials are skipped with a warning.
+    /// credentials, and those over TCP or TLS, which are not available yet, are skipped with a
+    /// warning.
     pub servers: Vec<IceServer>,
     /// Which candidates are used. Default [`TransportPolicy::All`].
     pub policy: TransportPolicy,

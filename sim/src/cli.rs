@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 where all came as expected, 1 where not, 2 for wrong usage or invalid input.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -116,13 +116,16 @@ fn print_error(error: &CliError) {
     }
 }
 
-/// Prints a line of the command's result.
-#[expect(
-    clippy::print_stdout,
-    reason = "this is where results leave the program"
-)]
+/// Prints a line of the command's result. A reader that has seen enough, such as `head`, ends the
+/// program without a word.
 fn print_line(line: &str) {
-    println!("{line}");
+    let mut out = io::stdout().lock();
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            print_error(&CliError::cannot("write to standard output")(error));
+        }
+        std::process::exit(i32::from(EXIT_INVALID));
+    }
 }
 
 /// A range of seeds, `A..B` without B, or one seed.

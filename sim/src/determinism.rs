@@ -55,5 +55,5 @@ pub use self::capture::{
     take_entropy_draws,
 };
 pub use self::plug::{Plug, Plugs, UnknownPlug};
-pub use self::thread::{RunError, RunPanic, run_on_own_thread, take_panics};
+pub use self::thread::{RunError, RunPanic, has_panicked, run_on_own_thread, take_panics};
 pub use self::violation::{Violation, take_violations};

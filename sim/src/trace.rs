@@ -30,6 +30,8 @@ pub struct Recorder {
 }
 
 struct Record {
+    /// Nothing is recorded any more.
+    closed: bool,
     chain: Chain,
     count: u64,
     observers: Vec<Box<dyn Observer>>,
@@ -41,6 +43,7 @@ impl Recorder {
     pub fn new(observers: Vec<Box<dyn Observer>>) -> Self {
         Self {
             shared: Arc::new(Mutex::new(Record {
+                closed: false,
                 chain: Chain::default(),
                 count: 0,
                 observers,
@@ -57,11 +60,19 @@ impl Recorder {
         };
         let mut record = self.lock();
         let record = &mut *record;
+        if record.closed {
+            return;
+        }
         record.chain.append(&event);
         for observer in &mut record.observers {
             observer.observe(record.count, &event, &record.chain);
         }
         record.count += 1;
+    }
+
+    /// Ends the record: what happens while a world is taken down belongs to no run.
+    pub fn close(&self) {
+        self.lock().closed = true;
     }
 
     /// The digest of everything recorded so far.

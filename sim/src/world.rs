@@ -17,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ringtrue::net::TrafficClass;
 use turmoil_net::{KernelConfig, Packet as KernelPacket, Transport};
 
 pub mod app;
@@ -30,7 +31,7 @@ pub mod turmoil;
 
 use self::domain::{Domain, Egress};
 use self::host::{HostNet, Names, OpenPorts};
-use self::tcp::{Recovery, Tag};
+use self::tcp::{Arrived, Recovery, Tag};
 use crate::determinism::{Capture, take_entropy_draws};
 use crate::net::fabric::{Fabric, FabricOutput, Packet};
 use crate::net::flow::{Flow, Protocol, TcpSignal};
@@ -46,6 +47,9 @@ const UDP_HEADER_BYTES: usize = 8;
 const TCP_HEADER_BYTES: usize = 20;
 /// The longest step, where links would allow a longer one: the script acts between steps.
 const STEP_MAX: Duration = Duration::from_millis(20);
+
+/// The shortest delay that the link of a host may have.
+pub const DELAY_MIN: Duration = Duration::from_millis(1);
 
 /// A world that runs: the hosts of a topology and the applications on them.
 pub struct World {
@@ -80,6 +84,7 @@ pub struct Running(Arc<Mutex<HostName>>);
 #[derive(Debug, Clone)]
 struct Cargo {
     packet: KernelPacket,
+    class: TrafficClass,
     tag: Option<Tag>,
 }
 
@@ -102,11 +107,18 @@ impl World {
     /// Puts a topology in motion. `names` are the names that its hosts can look up.
     ///
     /// Every host of a network has an application domain of its own; the servers share one.
+    ///
+    /// # Panics
+    ///
+    /// When a link towards or from a host is shorter than [`DELAY_MIN`]: timers tick in milliseconds,
+    /// so nothing shorter can be honoured.
     #[must_use]
     pub fn new(capture: Capture, recorder: Recorder, topology: Topology, names: Names) -> Self {
         let config = KernelConfig::default()
             // The world recovers losses itself, see `tcp`.
-            .retx_threshold(u32::MAX);
+            .retx_threshold(u32::MAX)
+            // A listener that drops what it has no room for would do so without a cause.
+            .default_backlog(usize::MAX / 2);
         let mut kernel = turmoil_net::Net::with_config(config);
         let mut domains = vec![None];
         let mut hosts = Vec::new();
@@ -127,6 +139,13 @@ impl World {
         }
         let seed = capture.seed();
         let fabric = Fabric::new(topology, |label| seed.stream(label));
+        let shortest = fabric
+            .minimal_first_hop_delay()
+            .min(fabric.minimal_last_hop_delay());
+        assert!(
+            shortest >= DELAY_MIN,
+            "a host's link takes {shortest:?}, which is less than {DELAY_MIN:?}"
+        );
         let last_hop = whole_milliseconds(fabric.minimal_last_hop_delay().min(STEP_MAX));
         let first_hop = whole_milliseconds(fabric.minimal_first_hop_delay());
         let ahead = first_hop.min(STEP_MAX.saturating_sub(last_hop));
@@ -221,10 +240,6 @@ impl World {
     }
 
     /// Runs the world for one step.
-    ///
-    /// # Panics
-    ///
-    /// When a task of an application panics.
     pub fn step(&mut self) {
         self.move_packets();
         let until = self.now + self.step;
@@ -306,16 +321,23 @@ impl World {
             );
             return;
         }
-        self.recorder
-            .record(at, &name, EventKind::PacketDelivered(summary));
         let received = rewritten(&packet);
-        match packet.body.tag {
-            None => self.egress.hand_over(received),
-            Some(tag) => {
-                for segment in self.recovery.arrived(at, tag, received) {
-                    self.egress.hand_over(segment);
-                }
+        let ready = match packet.body.tag {
+            None => Arrived::Next(vec![received]),
+            Some(tag) => self.recovery.arrived(at, tag, received),
+        };
+        let (event, ready) = match ready {
+            Arrived::Next(ready) => (EventKind::PacketDelivered(summary), ready),
+            Arrived::Early => (EventKind::PacketDelivered(summary), Vec::new()),
+            Arrived::Stale => {
+                let cause = "the segment is of the past of its connection".into();
+                let packet = summary;
+                (EventKind::PacketDropped { packet, cause }, Vec::new())
             }
+        };
+        self.recorder.record(at, &name, event);
+        for packet in ready {
+            self.egress.hand_over(packet);
         }
     }
 
@@ -336,17 +358,11 @@ impl World {
             return;
         };
         let key = (again.max(self.now), self.next_sequence_number());
-        let packet = cargo.packet.clone();
-        self.retransmissions.insert(
-            key,
-            (
-                sender,
-                Cargo {
-                    packet,
-                    tag: Some(tag),
-                },
-            ),
-        );
+        let again = Cargo {
+            tag: Some(tag),
+            ..cargo.clone()
+        };
+        self.retransmissions.insert(key, (sender, again));
     }
 
     /// Hands to the fabric what the hosts sent in the step that ends now, and what they send again.
@@ -371,10 +387,16 @@ impl World {
             sent.push((at, host, cargo));
         }
         for (at, packet) in self.egress.take() {
-            let Some(host) = self.fabric.topology().host_at(packet.src) else {
+            let mut packet = in_fabric(Cargo {
+                packet,
+                class: TrafficClass::BestEffort,
+                tag: None,
+            });
+            packet.body.class = self.ports.class_of(packet.flow.source);
+            let Some(host) = self.fabric.topology().host_at(packet.flow.source.ip()) else {
+                self.dropped(at, "core", "no host has the source address", &packet);
                 continue;
             };
-            let mut packet = in_fabric(Cargo { packet, tag: None });
             packet.body.tag = packet.tcp.map(|signal| {
                 let direction = (packet.flow.source, packet.flow.destination);
                 self.recovery.sent(at, direction, signal)
@@ -446,10 +468,9 @@ impl Running {
     }
 }
 
-/// Tokio's timers tick in milliseconds, so steps are made of them, and links have at least one.
+/// Tokio's timers tick in milliseconds, so steps are made of them.
 fn whole_milliseconds(delay: Duration) -> Duration {
-    let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-    Duration::from_millis(milliseconds.max(1))
+    Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A kernel's packet as the fabric carries it.
@@ -535,6 +556,7 @@ fn summary(packet: &Packet<Cargo>) -> PacketSummary {
         protocol: packet.flow.protocol,
         source: packet.flow.source,
         destination: packet.flow.destination,
+        class: packet.body.class,
         tcp,
         payload,
     }

@@ -12,6 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha12Rng;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
@@ -23,7 +24,7 @@ use crate::candidates::{CandidateBuffer, Pushed};
 use crate::client::{ClientError, ClientEvent, Command, EndReason};
 use crate::config::ClientConfig;
 use crate::net::Net;
-use crate::peer::sdp::SessionDescription;
+use crate::peer::sdp::{SdpError, SessionDescription};
 use crate::peer::{IceRole, PeerConnection, PeerError, PeerEvent};
 use crate::signaling::client::{Identity, PendingSend, SendError, SignalingClient, SignalingEvent};
 use crate::signaling::message::{
@@ -46,6 +47,9 @@ pub(crate) struct Session {
     random: ChaCha12Rng,
     started: Instant,
     call: Option<ActiveCall>,
+    /// Media peers on their way out: saying goodbye may take seconds on a dead network, and the next
+    /// call must not wait for it. Dropped with the session.
+    closing: JoinSet<()>,
     /// Messages that the signaling server has not taken yet.
     unsent: FuturesUnordered<PendingSend>,
     /// Who waits until there are none.
@@ -70,6 +74,7 @@ struct ActiveCall {
 enum Wake {
     Command(Option<Command>),
     Sent(Result<(), SendError>),
+    Closed,
     Signaling(Option<SignalingEvent>),
     Peer(Option<PeerEvent>),
     AudioClock,
@@ -98,6 +103,7 @@ impl Session {
             random: ChaCha12Rng::from_rng(&mut rand::rng()),
             started: Instant::now(),
             call: None,
+            closing: JoinSet::new(),
             unsent: FuturesUnordered::new(),
             flushes: Vec::new(),
         }
@@ -107,12 +113,13 @@ impl Session {
     pub(crate) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         loop {
             match self.wake(&mut commands).await {
-                Wake::Command(Some(command)) => self.command(command).await,
+                Wake::Command(Some(command)) => self.command(command),
                 Wake::Command(None) | Wake::Signaling(None) => return,
                 Wake::Sent(outcome) => self.sent(&outcome),
-                Wake::Signaling(Some(event)) => self.signaling(event).await,
-                Wake::Peer(Some(event)) => self.peer(event).await,
-                Wake::Peer(None) => self.input(Input::MediaFailed).await,
+                Wake::Closed => self.answer_flushes(),
+                Wake::Signaling(Some(event)) => self.signaling(event),
+                Wake::Peer(Some(event)) => self.peer(event),
+                Wake::Peer(None) => self.input(Input::MediaFailed),
                 Wake::AudioClock => self.send_audio(),
             }
         }
@@ -127,23 +134,24 @@ impl Session {
             biased;
             command = commands.recv() => Wake::Command(command),
             Some(outcome) = self.unsent.next() => Wake::Sent(outcome),
+            Some(_) = self.closing.join_next() => Wake::Closed,
             event = self.signaling_events.recv() => Wake::Signaling(event),
             event = next_event(peer_event) => Wake::Peer(event),
             () = next_tick(audio_clock) => Wake::AudioClock,
         }
     }
 
-    async fn command(&mut self, command: Command) {
+    fn command(&mut self, command: Command) {
         // A caller that no longer waits for the reply has lost interest in it.
         match command {
             Command::Call { callee, reply } => {
                 let _ = reply.send(self.place_call(callee));
             }
             Command::Answer { call, reply } => {
-                let _ = reply.send(self.act_on(&call, Input::LocalAnswer).await);
+                let _ = reply.send(self.act_on(&call, Input::LocalAnswer));
             }
             Command::HangUp { call, reply } => {
-                let _ = reply.send(self.act_on(&call, Input::LocalHangUp).await);
+                let _ = reply.send(self.act_on(&call, Input::LocalHangUp));
             }
             Command::Flush { reply } => {
                 self.flushes.push(reply);
@@ -160,7 +168,7 @@ impl Session {
     }
 
     fn answer_flushes(&mut self) {
-        if self.unsent.is_empty() {
+        if self.unsent.is_empty() && self.closing.is_empty() {
             for waiting in self.flushes.drain(..) {
                 let _ = waiting.send(());
             }
@@ -188,11 +196,11 @@ impl Session {
         Ok(id)
     }
 
-    async fn act_on(&mut self, call: &CallId, input: Input) -> Result<(), ClientError> {
+    fn act_on(&mut self, call: &CallId, input: Input) -> Result<(), ClientError> {
         if self.call.as_ref().is_none_or(|current| current.id != *call) {
             return Err(ClientError::UnknownCall { call: call.clone() });
         }
-        self.input(input).await;
+        self.input(input);
         Ok(())
     }
 
@@ -222,12 +230,17 @@ impl Session {
         })
     }
 
-    async fn signaling(&mut self, event: SignalingEvent) {
+    fn signaling(&mut self, event: SignalingEvent) {
         match event {
             SignalingEvent::Connected => self.report(ClientEvent::SignalingConnected),
             SignalingEvent::Disconnected { reason } => self.report(ClientEvent::SignalingLost {
                 reason: reason.to_string(),
             }),
+            SignalingEvent::ConnectFailed { error } if error.is_permanent() => {
+                self.report(ClientEvent::SignalingRejected {
+                    message: error.to_string(),
+                });
+            }
             SignalingEvent::ConnectFailed { error } => {
                 debug!(%error, "signaling is not up yet");
             }
@@ -235,11 +248,11 @@ impl Session {
             SignalingEvent::Rejected { message } => {
                 self.report(ClientEvent::SignalingRejected { message });
             }
-            SignalingEvent::Message(envelope) => self.message(envelope).await,
+            SignalingEvent::Message(envelope) => self.message(envelope),
         }
     }
 
-    async fn message(&mut self, envelope: Envelope) {
+    fn message(&mut self, envelope: Envelope) {
         let Envelope {
             from, call, body, ..
         } = envelope;
@@ -259,11 +272,11 @@ impl Session {
                 self.candidate(&call, end);
             }
             _ if !current => debug!(%call, %from, "message of a call that is not ours"),
-            CallMessage::Ringing => self.input(Input::RemoteRinging).await,
-            CallMessage::Answer { sdp } => self.answer(&sdp).await,
+            CallMessage::Ringing => self.input(Input::RemoteRinging),
+            CallMessage::Answer { sdp } => self.answer(&sdp),
             CallMessage::HangUp { reason } => {
                 self.set_end(EndReason::Remote(reason));
-                self.input(Input::RemoteHangUp).await;
+                self.input(Input::RemoteHangUp);
             }
             CallMessage::Offer { .. } => unreachable!("offers are handled above"),
         }
@@ -307,7 +320,11 @@ impl Session {
                 return self.refuse(from, call, HangUpReason::Unreachable);
             }
         }
-        self.apply_remote_description(remote);
+        if let Err(error) = self.apply_remote_description(remote) {
+            warn!(%call, %from, %error, "refusing a call whose offer cannot be answered");
+            self.call = None;
+            return self.refuse(from, call, HangUpReason::Rejected);
+        }
         if self.config.ice.candidate_pool_size > 0
             && let Some(active) = &self.call
         {
@@ -322,29 +339,32 @@ impl Session {
         self.send_to(caller, call, CallMessage::HangUp { reason });
     }
 
-    async fn answer(&mut self, sdp: &str) {
+    fn answer(&mut self, sdp: &str) {
         let waits =
             |call: &ActiveCall| transition(call.state, Input::RemoteAnswer).next != call.state;
         if !self.call.as_ref().is_some_and(waits) {
             debug!("an answer that nobody waits for");
             return;
         }
-        match sdp.parse() {
-            Ok(remote) => {
-                self.apply_remote_description(remote);
-                self.input(Input::RemoteAnswer).await;
-            }
+        let applied = match sdp.parse() {
+            Ok(remote) => self
+                .apply_remote_description(remote)
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(SdpError::to_string(&error)),
+        };
+        match applied {
+            Ok(()) => self.input(Input::RemoteAnswer),
             Err(error) => {
-                warn!(%error, "the answer makes no sense");
+                warn!(%error, "the answer cannot be used");
                 self.set_end(EndReason::Unreachable {
-                    cause: format!("the answer makes no sense: {error}"),
+                    cause: format!("the answer cannot be used: {error}"),
                 });
-                self.input(Input::LocalHangUp).await;
+                self.input(Input::MediaFailed);
             }
         }
     }
 
-    async fn peer(&mut self, event: PeerEvent) {
+    fn peer(&mut self, event: PeerEvent) {
         let Some(call) = self.call.as_mut() else {
             return;
         };
@@ -384,20 +404,20 @@ impl Session {
                     payload,
                 });
                 if connected == Some(SinkEvent::AudioConnected) {
-                    self.input(Input::AudioConnected).await;
+                    self.input(Input::AudioConnected);
                 }
             }
             PeerEvent::Failed(failure) => {
                 self.set_end(EndReason::Unreachable {
                     cause: failure.to_string(),
                 });
-                self.input(Input::MediaFailed).await;
+                self.input(Input::MediaFailed);
             }
         }
     }
 
     /// Feeds the table and does what it says.
-    async fn input(&mut self, input: Input) {
+    fn input(&mut self, input: Input) {
         let Some(call) = self.call.as_mut() else {
             return;
         };
@@ -406,18 +426,11 @@ impl Session {
         call.state = step.next;
         debug!(call = %call.id, from = %before, to = %step.next, ?input, "call");
         for action in step.actions {
-            self.perform(*action).await;
-        }
-        if self
-            .call
-            .as_ref()
-            .is_some_and(|call| call.state == CallState::Ended)
-        {
-            self.call = None;
+            self.perform(*action);
         }
     }
 
-    async fn perform(&mut self, action: Action) {
+    fn perform(&mut self, action: Action) {
         let Some(call) = self.call.as_mut() else {
             return;
         };
@@ -453,8 +466,11 @@ impl Session {
                 self.send(CallMessage::HangUp { reason });
             }
             Action::CloseMedia => {
-                call.connection.close().await;
                 self.candidates.forget(&id);
+                if let Some(call) = self.call.take() {
+                    self.closing
+                        .spawn(async move { call.connection.close().await });
+                }
             }
             Action::ReportEnded => {
                 let reason = call.end.clone();
@@ -465,15 +481,12 @@ impl Session {
 
     /// Hands the other side's description to the media peer, and then every candidate that came
     /// before it.
-    fn apply_remote_description(&mut self, remote: SessionDescription) {
+    fn apply_remote_description(&mut self, remote: SessionDescription) -> Result<(), PeerError> {
         let Some(call) = self.call.as_mut() else {
-            return;
+            return Ok(());
         };
         let ufrag = remote.credentials.ufrag().to_owned();
-        if let Err(error) = call.connection.set_remote(remote) {
-            warn!(call = %call.id, %error, "remote description refused");
-            return;
-        }
+        call.connection.set_remote(remote)?;
         let waiting = self.candidates.ready(&call.id, &ufrag).candidates;
         if !waiting.is_empty() {
             info!(call = %call.id, "🧊 Processing {} pending ICE candidates", waiting.len());
@@ -481,6 +494,7 @@ impl Session {
         for candidate in &waiting {
             self.add_remote_candidate(candidate);
         }
+        Ok(())
     }
 
     fn add_remote_candidate(&self, candidate: &TrickledCandidate) {

@@ -117,13 +117,11 @@ pub fn transition(state: CallState, input: Input) -> Transition {
         (Calling | RemoteRinging, Input::RemoteAnswer) => (Connecting, &[StartMedia]),
         (Incoming, Input::LocalAnswer) => (Connecting, &[SendAnswer, StartMedia]),
         (Connecting, Input::AudioConnected) => (Talking, &[ReportAudio]),
-        (Connecting | Talking, Input::MediaFailed)
-        | (Calling | RemoteRinging | Incoming | Connecting | Talking, Input::LocalHangUp) => {
-            (Ended, &[SendHangUp, CloseMedia, ReportEnded])
+        (Ended, _) => (Ended, &[]),
+        (_, Input::LocalHangUp | Input::MediaFailed) => {
+            (Ended, &[SendHangUp, ReportEnded, CloseMedia])
         }
-        (Calling | RemoteRinging | Incoming | Connecting | Talking, Input::RemoteHangUp) => {
-            (Ended, &[CloseMedia, ReportEnded])
-        }
+        (_, Input::RemoteHangUp) => (Ended, &[ReportEnded, CloseMedia]),
         _ => (state, &[]),
     };
     Transition { next, actions }

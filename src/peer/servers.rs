@@ -72,16 +72,16 @@ fn usable_one(server: &IceServer) -> Option<UsableServer> {
             server.credentials.clone()
         }
         (Scheme::Turn, Transport::Tcp) => {
-            tracing::debug!(
+            tracing::warn!(
                 url = server.url,
-                "TURN over TCP is not supported yet: skipped"
+                "TURN over TCP is not available yet: server skipped"
             );
             return None;
         }
         (Scheme::Secure, _) => {
-            tracing::debug!(
+            tracing::warn!(
                 url = server.url,
-                "STUN and TURN over TLS are not supported: skipped"
+                "STUN and TURN over TLS are not available yet: server skipped"
             );
             return None;
         }

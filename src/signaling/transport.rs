@@ -160,7 +160,7 @@ impl std::fmt::Display for ConnectPhase {
 /// [`ConnectError::NoUsableTransport`].
 pub fn select_transport(configured: &[TransportKind]) -> Result<TransportKind, ConnectError> {
     if configured.contains(&TransportKind::Polling) {
-        tracing::debug!("long-polling is configured but not available");
+        tracing::debug!("long-polling is configured and not available");
     }
     if configured.contains(&TransportKind::WebSocket) {
         Ok(TransportKind::WebSocket)

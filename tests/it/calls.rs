@@ -126,3 +126,65 @@ fn a_wrong_expectation_fails_the_run() {
         .collect();
     assert_eq!(causes, ["expected direct audio, and it is relayed"]);
 }
+
+#[test]
+fn a_call_that_ends_before_its_talk_does_fails_the_run() {
+    let text = between("full-cone", "full-cone").replace("[talk]\n        for = \"1s\"", "")
+        + r#"
+        [[script]]
+        at = "0s"
+        peer = "alice"
+        do = "call"
+        callee = "bob"
+        [[script]]
+        after = "ringing + 1s"
+        peer = "bob"
+        do = "answer"
+        [[script]]
+        after = "audio + 1s"
+        peer = "bob"
+        do = "hang-up"
+        [[script]]
+        after = "audio + 5s"
+        peer = "alice"
+        do = "hang-up"
+        "#;
+    let report = report(&scenario_of(&text), 1);
+    assert!(
+        !report.passed,
+        "alice's hang-up met no call, and nobody said so"
+    );
+    assert!(
+        report.failures[0].message.contains("hang-up")
+            || report.failures[0].message.contains("HangUp"),
+        "{:?}",
+        report.failures
+    );
+}
+
+#[test]
+fn with_three_peers_each_call_is_judged_by_the_tone_of_its_other_side() {
+    let text = r#"
+        about = "bob calls carol while alice does nothing"
+        [network.a]
+        [peer.alice]
+        network = "a"
+        [peer.bob]
+        network = "a"
+        [peer.carol]
+        network = "a"
+        plays = "tone-low.opus"
+        [[script]]
+        at = "1s"
+        peer = "bob"
+        do = "call"
+        callee = "carol"
+        [[script]]
+        after = "ringing + 1s"
+        peer = "carol"
+        do = "answer"
+        [talk]
+        for = "2s"
+        "#;
+    check(&scenario_of(text), 1);
+}

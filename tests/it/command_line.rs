@@ -123,3 +123,72 @@ fn many_seeds_are_summed_up() {
     );
     assert_eq!(said.trim(), "3 runs of 1 scenario: 3 passed, 0 failed");
 }
+
+#[test]
+fn more_runs_than_can_be_counted_are_refused() {
+    let range = format!("0..{}", u64::MAX);
+    for command in ["run", "meta"] {
+        check(&[command, "scenarios", "--seeds", &range], 2);
+    }
+}
+
+#[test]
+fn the_last_seed_of_all_can_be_run() {
+    let seed = u64::MAX.to_string();
+    check(&["run", "scenarios/nat/same-lan.toml", "--seed", &seed], 0);
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_not_a_record() {
+    let arguments = [
+        "record",
+        "scenarios/nat/same-lan.toml",
+        "--seed",
+        "1",
+        "--events",
+        "/dev/full",
+    ];
+    let said = check(&arguments, 2);
+    assert!(said.contains("/dev/full"), "{said}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure_to_talk_about() {
+    let command = format!(
+        "{} run scenarios/ --json | head -1",
+        env!("CARGO_BIN_EXE_ringtrue")
+    );
+    let output = std::process::Command::new("sh")
+        .args(["-c", &command])
+        .current_dir(crate::support::root())
+        .output()
+        .expect("the shell starts");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(stdout(&output).lines().count(), 1);
+}
+
+#[test]
+fn an_unplayable_fixture_stops_everything_before_the_first_run() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    std::fs::create_dir(path("fixtures")).expect("a directory");
+    for tone in ["tone-low.opus", "tone-high.opus"] {
+        let from = crate::support::root().join("fixtures").join(tone);
+        std::fs::copy(from, path("fixtures").join(tone)).expect("the fixture is there");
+    }
+    std::fs::write(path("fixtures/bad.opus"), "no Ogg").expect("the file can be written");
+    let scenario = |plays: &str| {
+        format!(
+            "about = \"x\"\n[network.a]\n[peer.alice]\nnetwork = \"a\"\n\
+             [peer.bob]\nnetwork = \"a\"\nplays = \"{plays}\"\n"
+        )
+    };
+    std::fs::write(path("1.toml"), scenario("tone-high.opus")).expect("the file can be written");
+    std::fs::write(path("2.toml"), scenario("bad.opus")).expect("the file can be written");
+    let said = check(
+        &["run", directory.path().to_str().expect("a path of text")],
+        2,
+    );
+    assert!(said.contains("2.toml:7"), "{said}");
+    assert!(!said.contains('✓'), "{said}");
+}

@@ -2,6 +2,7 @@
 
 mod calls;
 mod command_line;
+mod crash;
 mod determinism;
 mod lifecycle;
 mod parity;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ringtrue::net::tokio::TokioNet;
 use ringtrue::net::{ByteStream, DatagramSocket, Net, StreamListener, TrafficClass};
-use ringtrue_sim::determinism::{Capture, Plugs, run_on_own_thread};
+use ringtrue_sim::determinism::{Capture, Plugs, has_panicked, run_on_own_thread};
 use ringtrue_sim::net::{LinkPair, NetworkConfig, Topology};
 use ringtrue_sim::seed::Seed;
 use ringtrue_sim::trace::Recorder;
@@ -141,6 +141,7 @@ fn a_host_of_the_world_passes_the_suite() {
             }
             while finished.load(Ordering::SeqCst) < 2 {
                 assert!(world.now() < LIMIT, "it takes longer than {LIMIT:?}");
+                assert!(!has_panicked(), "a half has failed");
                 world.step();
             }
         };

@@ -23,7 +23,7 @@ pub struct Gap {
     pub needed: f64,
 }
 
-/// The first whole window between `from` and `to` in which too few of the packets heard at the
+/// The first window between `from` and `to` in which too few of the packets heard at the
 /// times `heard` lie; `loss` is the share of packets that the scenario loses on the way.
 #[must_use]
 pub fn first_gap(heard: &[Duration], from: Duration, to: Duration, loss: f64) -> Option<Gap> {
@@ -33,12 +33,16 @@ pub fn first_gap(heard: &[Duration], from: Duration, to: Duration, loss: f64) ->
         KEPT_SHARE
     };
     let mut start = from;
-    while start + WINDOW <= to {
+    while start < to {
+        // The last window ends with the call, so that no part of the talk goes unjudged; a talk
+        // shorter than a window is one window.
+        start = start.min(to.saturating_sub(WINDOW)).max(from);
+        let window = WINDOW.min(to.saturating_sub(start));
         let count = heard
             .iter()
-            .filter(|at| (start..start + WINDOW).contains(*at))
+            .filter(|at| (start..start + window).contains(*at))
             .count();
-        let share = count as f64 / (WINDOW.as_secs_f64() * PACKETS_PER_SECOND);
+        let share = count as f64 / (window.as_secs_f64() * PACKETS_PER_SECOND);
         if share < needed {
             return Some(Gap {
                 from: start,
@@ -80,6 +84,12 @@ mod tests {
             .chain(steady(3_800, 7_000))
             .collect();
         check(&heard, 0.0, Some(3_000));
+    }
+
+    #[test]
+    fn the_end_of_a_talk_is_judged_too() {
+        let heard = steady(0, 5_600);
+        check(&heard, 0.0, Some(4_000));
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub fn failures(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Fail
     let mut failures = unmet(&scenario.expect, &observed);
     failures.extend(one_way_audio(call));
     failures.extend(audio_not_kept(scenario, call));
+    failures.extend(cut_short(scenario, call));
     failures.extend(late_verdict(call));
     failures.extend(refused_steps(facts));
     failures.extend(error_lines(facts));
@@ -66,6 +67,22 @@ fn audio_not_kept(scenario: &Scenario, call: &LastCall) -> Vec<Failure> {
         Failure::new(FailureCause::AudioNotKept, message)
     })
     .collect()
+}
+
+/// A call that was connected and ended by itself is a dropped call, whoever reports it.
+fn cut_short(scenario: &Scenario, call: &LastCall) -> Option<Failure> {
+    if call.outcome() != Outcome::AudioConnected {
+        return None;
+    }
+    let connected = *call.audio_at.values().max()?;
+    let talked = call.over?.saturating_sub(connected);
+    if let Some(talk) = scenario.talk.filter(|talk| talked < *talk) {
+        let message = format!("the call was over after {talked:?} of talk, not {talk:?}");
+        return Some(Failure::new(FailureCause::AudioNotKept, message));
+    }
+    let cause = call.cause()?;
+    let message = format!("the call was connected, and then ended by itself: {cause}");
+    Some(Failure::new(FailureCause::AudioNotKept, message))
 }
 
 /// The share of packets lost between the two peers. A relayed packet passes no other lossy link

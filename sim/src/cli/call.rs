@@ -133,6 +133,9 @@ async fn talk(
                     hang_up_at = Some(Instant::now() + arguments.talk);
                 }
             }
+            ClientEvent::SignalingRejected { message } => {
+                return Err(CliError::Other(format!("no signaling: {message}")));
+            }
             // The side that heard the other first also hangs up first.
             ClientEvent::Ended { .. } if hang_up_at.is_some() => {
                 print_line("talked");

@@ -48,7 +48,9 @@ struct EventLine {
 pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let scenarios = load_paths(&arguments.paths)?;
     let seeds = arguments.seeds.0.clone();
-    let runs = scenarios.len() as u64 * (seeds.end - seeds.start);
+    let runs = (scenarios.len() as u64)
+        .checked_mul(seeds.end - seeds.start)
+        .ok_or_else(|| CliError::Other("--seeds: more runs than can be counted".into()))?;
     let directory =
         tempfile::tempdir().map_err(CliError::cannot("make a directory for records"))?;
     let bar = progress::bar(runs, "run");

@@ -1,8 +1,9 @@
 //! `ringtrue record`: what `meta` runs in each of its two processes.
 
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
 
@@ -53,14 +54,17 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
         .unplug
         .iter()
         .fold(Plugs::all(), |plugs, plug| plugs.without(*plug));
+    let writer = EventWriter::new(file);
     let options = RunOptions {
         plugs,
-        observers: vec![Box::new(EventWriter {
-            file: BufWriter::new(file),
-        })],
+        observers: vec![Box::new(writer.clone())],
         ..RunOptions::default()
     };
     run(&scenario, arguments.seed, options)?;
+    writer.finish().map_err(CliError::cannot(format!(
+        "write {}",
+        arguments.events.display()
+    )))?;
     Ok(EXIT_EXPECTED)
 }
 
@@ -80,21 +84,50 @@ fn disturb() {
     }
 }
 
-/// Writes a line for each event: virtual nanoseconds, host, kind, and the chain after it.
-struct EventWriter {
+/// Writes a line for each event: virtual nanoseconds, host, kind, and the chain after it. Clones
+/// write to one file.
+#[derive(Clone)]
+struct EventWriter(Arc<Mutex<EventFile>>);
+
+struct EventFile {
     file: BufWriter<File>,
+    /// The first thing that went wrong.
+    outcome: io::Result<()>,
+}
+
+impl EventWriter {
+    fn new(file: File) -> Self {
+        Self(Arc::new(Mutex::new(EventFile {
+            file: BufWriter::new(file),
+            outcome: Ok(()),
+        })))
+    }
+
+    /// Whether every event was written: a record that ends early would be compared as if the run had.
+    fn finish(&self) -> io::Result<()> {
+        let mut events = self.lock();
+        std::mem::replace(&mut events.outcome, Ok(()))?;
+        events.file.flush()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, EventFile> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Observer for EventWriter {
     fn observe(&mut self, _index: u64, event: &Event, chain: &Chain) {
-        // A full disk shows as a record that ends early, which differs from the other one.
-        let _ = writeln!(
-            self.file,
+        let mut events = self.lock();
+        let written = writeln!(
+            events.file,
             "{}\t{}\t{}\t{}",
             event.at.as_nanos(),
             event.host,
             event.kind.name(),
             chain.digest()
         );
+        if events.outcome.is_ok() {
+            events.outcome = written;
+        }
     }
 }

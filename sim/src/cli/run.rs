@@ -14,7 +14,7 @@ use crate::report::text::{self, Colour, Detail};
 use crate::report::{PacketOrEvent, Report};
 use crate::scenario::{Scenario, load_paths};
 use crate::seed::Seed;
-use crate::world::run::{RunOptions, SetupError, run};
+use crate::world::run::{RunOptions, SetupError, check, run};
 
 /// Run scenarios and say what came of them
 #[derive(Debug, Args)]
@@ -36,6 +36,9 @@ pub(super) struct Arguments {
     verbose: bool,
 }
 
+/// The most runs of one command: a day's work for one machine.
+const RUNS_MAX: usize = 10_000_000;
+
 /// What is shown of each run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Show {
@@ -56,13 +59,25 @@ struct Tally {
 
 pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let scenarios = load_paths(&arguments.paths)?;
+    for scenario in &scenarios {
+        check(scenario)?;
+    }
     let seeds = match &arguments.seeds {
-        Some(SeedRange(range)) => range.clone().map(Seed::new).collect(),
-        None => vec![arguments.seed],
+        Some(SeedRange(range)) => range.start..=range.end - 1,
+        None => arguments.seed.number()..=arguments.seed.number(),
     };
+    let count = usize::try_from(seeds.end() - seeds.start())
+        .unwrap_or(usize::MAX)
+        .saturating_add(1);
+    if count > RUNS_MAX / scenarios.len() {
+        let scenarios = text::count(scenarios.len(), "scenario");
+        return Err(CliError::Other(format!(
+            "--seeds: {count} seeds for each of {scenarios} are more than {RUNS_MAX} runs"
+        )));
+    }
     let runs: Vec<(&Scenario, Seed)> = scenarios
         .iter()
-        .flat_map(|scenario| seeds.iter().map(move |seed| (scenario, *seed)))
+        .flat_map(|scenario| seeds.clone().map(move |seed| (scenario, Seed::new(seed))))
         .collect();
     let show = show(arguments, runs.len());
     let colour = Colour::for_stdout();

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
-use tokio::runtime::{Builder, RngSeed, Runtime, UnhandledPanic};
+use tokio::runtime::{Builder, RngSeed, Runtime};
 
 use super::plug::{Plug, Plugs};
 use super::{interposition, violation};
@@ -140,7 +140,13 @@ impl Capture {
     }
 
     /// A tokio runtime for this thread: paused, without I/O driver, its `select!` seeded from
-    /// `label`, and shut down by the first panic of a task.
+    /// `label`.
+    ///
+    /// A panic of a task does not end it: whoever drives it asks [`has_panicked`] between two steps.
+    /// Tokio's own `UnhandledPanic::ShutdownRuntime` would drop the other tasks while its scheduler is
+    /// borrowed, and a drop that wakes another task then aborts the process (tokio 1.54).
+    ///
+    /// [`has_panicked`]: super::has_panicked
     ///
     /// `configure` adds what the caller needs, such as `on_thread_park`.
     ///
@@ -153,10 +159,7 @@ impl Capture {
         configure: impl FnOnce(&mut Builder),
     ) -> io::Result<Runtime> {
         let mut builder = Builder::new_current_thread();
-        builder
-            .enable_time()
-            .start_paused(true)
-            .unhandled_panic(UnhandledPanic::ShutdownRuntime);
+        builder.enable_time().start_paused(true);
         if self.plugs.contains(Plug::SelectSeed) {
             let key = self.seed.stream_key(&format!("select/{label}"));
             builder.rng_seed(RngSeed::from_bytes(&key));

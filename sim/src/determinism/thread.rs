@@ -110,6 +110,13 @@ pub fn take_panics() -> Vec<RunPanic> {
     PANICS.with_borrow_mut(|panics| panics.as_mut().map(mem::take).unwrap_or_default())
 }
 
+/// Whether this run has panicked: it has failed then, and what it does from here on is worth
+/// nothing.
+#[must_use]
+pub fn has_panicked() -> bool {
+    PANICS.with_borrow(|panics| panics.as_ref().is_some_and(|panics| !panics.is_empty()))
+}
+
 /// Puts a panic hook of ours before the one that is set, once a process.
 fn keep_panics_of_runs() {
     static HOOK: Once = Once::new();

@@ -133,6 +133,12 @@ pub enum ProblemKind {
         /// The files that are there.
         known: Vec<String>,
     },
+    /// A fixture file that cannot be played.
+    #[error("this fixture cannot be played: {reason}")]
+    UnplayableFixture {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No directory above the scenario holds fixtures.
     #[error("no directory above the scenario has a directory `fixtures`")]
     NoFixturesDirectory,
@@ -301,6 +307,9 @@ impl ProblemKind {
             ),
             Self::TooFewPeers { .. } => Some("two or more tables `[peer.NAME]`".to_owned()),
             Self::Unknown { known, .. } | Self::MissingFixture { known, .. } => Some(one_of(known)),
+            Self::UnplayableFixture { .. } => {
+                Some("an Ogg Opus file, mono, in packets of 20 ms".to_owned())
+            }
             Self::NoFixturesDirectory => {
                 Some("a scenario below a directory that has `fixtures/`".to_owned())
             }

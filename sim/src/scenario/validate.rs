@@ -13,6 +13,7 @@ use super::error::ProblemKind;
 use super::model::{Action, Expectation, Link, Network, Peer, Scenario, ScriptStep, Servers};
 use super::problems::Problems;
 use super::script;
+use ringtrue::audio::track::OpusTrack;
 
 /// How long a call lasts where the file says nothing.
 const TALK: Duration = Duration::from_secs(5);
@@ -198,8 +199,17 @@ fn plays(
         let directory = fixtures.display().to_string();
         let known = files_in(fixtures);
         problems.push(span, ProblemKind::MissingFixture { directory, known });
+    } else if let Err(reason) = playable(&file) {
+        problems.push(span, ProblemKind::UnplayableFixture { reason });
     }
     file
+}
+
+/// Whether a run could play the file. Found out now, so that no directory of scenarios is half run.
+fn playable(file: &Path) -> Result<(), String> {
+    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+    let track = OpusTrack::parse(&bytes);
+    track.map(drop).map_err(|error| error.to_string())
 }
 
 /// The nearest directory `fixtures` beside or above the scenario. Found upwards, so that a
@@ -220,10 +230,11 @@ fn files_in(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .filter(|entry| {
-            entry
-                .path()
-                .extension()
-                .is_some_and(|extension| extension == "opus")
+            let path = entry.path();
+            path.is_file()
+                && path
+                    .extension()
+                    .is_some_and(|extension| extension == "opus")
         })
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();

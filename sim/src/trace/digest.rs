@@ -108,6 +108,7 @@ fn packet(buffer: &mut Vec<u8>, summary: &PacketSummary) {
     bytes(buffer, summary.protocol.to_string().as_bytes());
     address(buffer, summary.source);
     address(buffer, summary.destination);
+    buffer.push(summary.class.code_point());
     buffer.push(summary.tcp.flags);
     buffer.extend_from_slice(&summary.tcp.sequence.to_le_bytes());
     buffer.extend_from_slice(&summary.tcp.acknowledgment.to_le_bytes());

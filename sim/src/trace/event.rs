@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringtrue::candidates::CandidateType;
 use ringtrue::client::EndReason;
+use ringtrue::net::TrafficClass;
 
 use crate::net::flow::Protocol;
 
@@ -132,6 +133,8 @@ pub struct PacketSummary {
     pub source: SocketAddr,
     /// The destination address at this point of the way.
     pub destination: SocketAddr,
+    /// How routers should treat it.
+    pub class: TrafficClass,
     /// TCP's flags and sequence number; zero for UDP.
     pub tcp: TcpSummary,
     /// The payload.
@@ -235,7 +238,11 @@ impl fmt::Display for PacketSummary {
             Protocol::Udp => formatter.write_str(datagram_kind(&self.payload))?,
             Protocol::Tcp => write!(formatter, "{}", self.tcp)?,
         }
-        write!(formatter, " {} B", self.payload.len())
+        write!(formatter, " {} B", self.payload.len())?;
+        match self.class {
+            TrafficClass::BestEffort => Ok(()),
+            TrafficClass::ExpeditedForwarding => formatter.write_str(" EF"),
+        }
     }
 }
 

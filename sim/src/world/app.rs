@@ -1,5 +1,6 @@
 //! A peer application: the production client, used as an application uses it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ringtrue::audio::sink::{AudioSink, SinkEvent};
@@ -23,10 +24,8 @@ pub struct App {
     pub net: Arc<dyn Net>,
     /// The client's settings.
     pub config: ClientConfig,
-    /// What the application plays into its calls.
-    pub voice: OpusTrack,
-    /// What it should hear.
-    pub expected: OpusTrack,
+    /// What each peer plays into its calls.
+    pub voices: BTreeMap<String, OpusTrack>,
     /// Where it writes down what it does and sees.
     pub recorder: Recorder,
 }
@@ -57,9 +56,9 @@ impl App {
             Arc::clone(&self.net),
             self.config.clone(),
             identity,
-            self.voice.clone(),
+            self.voices[&*self.name].clone(),
         );
-        let mut call = Call::new(&self.expected);
+        let mut call = Call::default();
         loop {
             tokio::select! {
                 biased;
@@ -80,8 +79,7 @@ impl App {
         let refused = match (&command, current) {
             (Command::Call { callee }, _) => match client.call(callee.clone()).await {
                 Ok(id) => {
-                    *call = Call::new(&self.expected);
-                    call.id = Some(id);
+                    *call = self.call_with(id, callee);
                     self.record(AppEvent::Calling {
                         callee: callee.clone(),
                     });
@@ -108,8 +106,7 @@ impl App {
                 reason: format!("rejected: {message}"),
             },
             ClientEvent::Incoming { call: id, from } => {
-                *call = Call::new(&self.expected);
-                call.id = Some(id);
+                *call = self.call_with(id, &from);
                 AppEvent::Incoming { from }
             }
             ClientEvent::RemoteRinging { .. } => AppEvent::RemoteRinging,
@@ -135,15 +132,24 @@ impl App {
     }
 
     fn hear(&self, sequence_number: u16, payload: &[u8], call: &mut Call) {
-        let matched_before = call.ear.reception().matched;
-        let event = call
-            .ear
-            .received(determinism::now(), sequence_number, payload);
-        for _ in matched_before..call.ear.reception().matched {
+        let Some(ear) = call.ear.as_mut() else {
+            return;
+        };
+        let matched_before = ear.reception().matched;
+        let event = ear.received(determinism::now(), sequence_number, payload);
+        for _ in matched_before..ear.reception().matched {
             self.record(AppEvent::Heard);
         }
         if event == Some(SinkEvent::AudioConnected) {
             self.record(AppEvent::AudioConnected);
+        }
+    }
+
+    /// A call with `other`, whose tone is all that counts.
+    fn call_with(&self, id: CallId, other: &str) -> Call {
+        Call {
+            id: Some(id),
+            ear: self.voices.get(other).cloned().map(AudioSink::expecting),
         }
     }
 
@@ -154,16 +160,8 @@ impl App {
 }
 
 /// The application's view of its call.
+#[derive(Default)]
 struct Call {
     id: Option<CallId>,
-    ear: AudioSink,
-}
-
-impl Call {
-    fn new(expected: &OpusTrack) -> Self {
-        Self {
-            id: None,
-            ear: AudioSink::expecting(expected.clone()),
-        }
-    }
+    ear: Option<AudioSink>,
 }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::World;
 use super::app::{App, Command};
 use crate::check::facts::{FactCollector, Facts};
+use crate::determinism::has_panicked;
 use crate::net::topology::HostId;
 use crate::scenario::model::{Action, Scenario, ScriptStep, Trigger};
 use crate::trace::{AppEvent, EventKind};
@@ -34,6 +35,8 @@ pub struct Director<'a> {
     /// When the script last did something or a peer last reached something new.
     progressed: Duration,
     seen: usize,
+    /// Whether the script did something before the present step of the world.
+    took_a_step: bool,
 }
 
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub enum Ending {
     Done,
     /// Nothing new happened for longer than any client waits.
     Stalled,
+    /// Something panicked.
+    Panicked,
 }
 
 impl<'a> Director<'a> {
@@ -81,6 +86,7 @@ impl<'a> Director<'a> {
             pending: scenario.script.clone(),
             progressed: Duration::ZERO,
             seen: 0,
+            took_a_step: false,
         }
     }
 
@@ -94,8 +100,11 @@ impl<'a> Director<'a> {
         loop {
             self.act(world);
             world.step();
+            if has_panicked() {
+                return Ending::Panicked;
+            }
             let now = world.now();
-            if self.note_progress(now) {
+            if self.note_progress(now) || self.took_a_step {
                 over_since = self.is_over().then_some(now);
             }
             match over_since {
@@ -114,6 +123,7 @@ impl<'a> Director<'a> {
             .partition(|step| self.time_of(step.trigger).is_some_and(|at| at <= now));
         self.pending = pending;
         due.sort_by_key(|step| self.time_of(step.trigger));
+        self.took_a_step = !due.is_empty();
         for step in due {
             self.progressed = now;
             self.take(world, &step);
@@ -147,20 +157,17 @@ impl<'a> Director<'a> {
         };
         let (commands, receiver) = mpsc::unbounded_channel();
         person.commands = Some(commands);
-        let voice = |name: &str| self.tracks[&self.scenario.peers[name].plays].clone();
-        // With two peers the other side is always the same; with more, whoever is called first.
-        let other = self
+        let voices = self
             .scenario
             .peers
-            .keys()
-            .find(|name| *name != peer)
-            .expect("a scenario has two peers");
+            .iter()
+            .map(|(name, peer)| (name.clone(), self.tracks[&peer.plays].clone()))
+            .collect();
         let app = App {
             name: peer.into(),
             net: world.net(person.host),
             config: self.config.clone(),
-            voice: voice(peer),
-            expected: voice(other),
+            voices,
             recorder: world.recorder().clone(),
         };
         world.domain(person.host).spawn(app.run(receiver));
@@ -199,10 +206,10 @@ impl<'a> Director<'a> {
     }
 
     /// Whether nothing can come any more: every call is over, and the steps that are left wait for
-    /// events of a call that is over.
+    /// events that did not happen.
     fn is_over(&self) -> bool {
-        let timed = |step: &ScriptStep| matches!(step.trigger, Trigger::At(_));
-        if self.pending.iter().any(timed) {
+        let will_be_due = |step: &ScriptStep| self.time_of(step.trigger).is_some();
+        if self.pending.iter().any(will_be_due) {
             return false;
         }
         self.facts.with(|facts| {

@@ -176,10 +176,6 @@ impl Domain {
 
     /// Runs every task up to `until`, calling `deliver` for each of `deliveries` (in order of time)
     /// as its time comes.
-    ///
-    /// # Panics
-    ///
-    /// When a task of the runtime panics: the run is over then.
     pub fn run_until<D>(
         &self,
         until: Duration,

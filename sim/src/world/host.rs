@@ -3,7 +3,7 @@
 //! A turmoil-net socket belongs to whichever host is *current* when it is touched, so every socket
 //! here makes its own host current at each poll and when it is dropped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -41,11 +41,11 @@ struct Kernel {
     signal: SendSignal,
 }
 
-/// The UDP ports that are open in the world. The kernel drops what comes to a closed one without a
+/// The UDP ports that are open in the world, and how their packets are marked. The kernel drops what comes to a closed one without a
 /// word; the world asks here first, so that the drop has a cause.
 #[derive(Clone, Debug, Default)]
 pub struct OpenPorts {
-    open: Arc<Mutex<BTreeSet<SocketAddr>>>,
+    open: Arc<Mutex<BTreeMap<SocketAddr, TrafficClass>>>,
 }
 
 impl HostNet {
@@ -84,16 +84,22 @@ impl OpenPorts {
     /// Whether a datagram to `address` has a socket waiting for it.
     #[must_use]
     pub fn contains(&self, address: SocketAddr) -> bool {
-        self.lock().contains(&address)
+        self.lock().contains_key(&address)
+    }
+
+    /// How the socket that is bound to `address` marks its packets.
+    #[must_use]
+    pub fn class_of(&self, address: SocketAddr) -> TrafficClass {
+        self.lock().get(&address).copied().unwrap_or_default()
     }
 
     /// Whether any socket is bound to `address`, on whatever port.
     #[must_use]
     pub fn any_of(&self, address: IpAddr) -> bool {
-        self.lock().iter().any(|socket| socket.ip() == address)
+        self.lock().keys().any(|socket| socket.ip() == address)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<SocketAddr>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, TrafficClass>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -103,14 +109,14 @@ impl Net for HostNet {
     async fn bind_datagram(
         &self,
         local: SocketAddr,
-        _class: TrafficClass,
+        class: TrafficClass,
     ) -> io::Result<Arc<dyn DatagramSocket>> {
         let socket = self
             .kernel
             .on_host(UdpSocket::bind(self.concrete(local)))
             .await?;
         let local = socket.local_addr()?;
-        self.ports.lock().insert(local);
+        self.ports.lock().insert(local, class);
         Ok(Arc::new(Datagrams {
             kernel: self.kernel.clone(),
             local,

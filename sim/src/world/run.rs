@@ -73,6 +73,16 @@ pub enum SetupError {
     },
 }
 
+/// Whether `scenario` can be run at all, so that many can be checked before the first one runs.
+///
+/// # Errors
+///
+/// [`SetupError`], as [`run`] would give.
+pub fn check(scenario: &Scenario) -> Result<(), SetupError> {
+    load_tracks(scenario)?;
+    Plan::new(scenario, &ClientConfig::default()).map(drop)
+}
+
 /// Runs `scenario` with `seed`, on a thread of its own.
 ///
 /// The same scenario and seed give the same report, but for the time that it took.
@@ -98,13 +108,17 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
     observers.extend(options.observers);
     let recorder = Recorder::new(observers);
 
-    let ended = {
-        let (facts, recorder, tracks) = (facts.clone(), recorder.clone(), &tracks);
-        let plugs = options.plugs;
-        run_on_own_thread(&scenario.name, move || {
-            simulate(scenario, seed, plugs, config, plan, recorder, facts, tracks)
-        })
+    let simulation = Simulation {
+        scenario,
+        seed,
+        plugs: options.plugs,
+        config,
+        plan,
+        recorder: recorder.clone(),
+        facts: facts.clone(),
+        tracks: &tracks,
     };
+    let ended = run_on_own_thread(&scenario.name, || simulation.run());
     let (call, mut failures) = facts.with(|facts| {
         let call = LastCall::of(scenario, facts);
         let failures = verdict::failures(scenario, &call, facts);
@@ -188,56 +202,60 @@ impl Plan {
     }
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "it is the one place where everything meets"
-)]
-fn simulate(
-    scenario: &Scenario,
+/// Everything that goes into the thread of a run.
+struct Simulation<'a> {
+    scenario: &'a Scenario,
     seed: Seed,
     plugs: Plugs,
     config: ClientConfig,
     plan: Plan,
     recorder: Recorder,
     facts: FactCollector,
-    tracks: &BTreeMap<PathBuf, OpusTrack>,
-) -> End {
-    let capture = Capture::enter(seed, plugs).expect("the thread of a run is fresh");
-    let Plan {
-        topology,
-        names,
-        peers,
-        servers,
-    } = plan;
-    let mut world = World::new(capture, recorder.clone(), topology, names);
-    let running = world.running();
-    let layer = TraceLayer::new(recorder.clone(), move || {
-        (determinism::now(), running.host())
-    });
-    let subscriber = tracing_subscriber::registry().with(layer);
-    let logs = tracing::subscriber::set_default(subscriber);
+    tracks: &'a BTreeMap<PathBuf, OpusTrack>,
+}
 
-    let servers = servers.start(&mut world, &scenario.servers);
-    servers.spawn_in_world(&mut world, async move {
-        let sample = canary::sample().await;
-        recorder.record(
-            determinism::now(),
-            &"canary".into(),
-            EventKind::Canary(sample),
-        );
-    });
-    let mut director = Director::new(scenario, config, &peers, tracks, facts);
-    let ending = director.direct(&mut world);
-    let mut failures = left_open(&world, &peers);
-    if ending == Ending::Stalled {
-        let message = "nothing new happened for a minute, and a call is not over".into();
-        failures.push(Failure::new(FailureCause::Stalled, message));
+impl Simulation<'_> {
+    fn run(self) -> End {
+        let capture = Capture::enter(self.seed, self.plugs).expect("the thread of a run is fresh");
+        let recorder = self.recorder;
+        let Plan {
+            topology,
+            names,
+            peers,
+            servers,
+        } = self.plan;
+        let mut world = World::new(capture, recorder.clone(), topology, names);
+        let running = world.running();
+        let layer = TraceLayer::new(recorder.clone(), move || {
+            (determinism::now(), running.host())
+        });
+        let subscriber = tracing_subscriber::registry().with(layer);
+        let logs = tracing::subscriber::set_default(subscriber);
+
+        let servers = servers.start(&mut world, &self.scenario.servers);
+        let canary_recorder = recorder.clone();
+        servers.spawn_in_world(&mut world, async move {
+            let sample = EventKind::Canary(canary::sample().await);
+            canary_recorder.record(determinism::now(), &"canary".into(), sample);
+        });
+        let mut director =
+            Director::new(self.scenario, self.config, &peers, self.tracks, self.facts);
+        let ending = director.direct(&mut world);
+        let mut failures = left_open(&world, &peers);
+        if ending == Ending::Stalled {
+            let message = "nothing new happened for a minute, and a call is not over".into();
+            failures.push(Failure::new(FailureCause::Stalled, message));
+        }
+        let at = world.now();
+        recorder.close();
+        for host in peers.values() {
+            world.kill(*host);
+        }
+        servers.stop(&mut world);
+        drop(world);
+        drop(logs);
+        End { at, failures }
     }
-    let at = world.now();
-    servers.stop(&mut world);
-    drop(world);
-    drop(logs);
-    End { at, failures }
 }
 
 /// Once all calls are over no peer may hold a UDP socket: each is a leak on a phone.

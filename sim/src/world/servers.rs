@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringtrue::config::ClientConfig;
 use ringtrue::net::Net;
@@ -20,6 +21,9 @@ use crate::server::{signaling, turn};
 
 /// The port of `http:` URLs that name none (RFC 9110 section 4.2.1).
 const HTTP_PORT: u16 = 80;
+
+/// How long closing connections may take: a round trip of the slowest networks.
+const SHUT_DOWN: Duration = Duration::from_secs(1);
 
 /// The hosts that serve, and what each of them serves.
 #[derive(Debug)]
@@ -140,14 +144,18 @@ impl ServerHosts {
 }
 
 impl RunningServers {
-    /// Lets the relay close its connections. The relay's library releases what a connection holds
-    /// only then, so a world that ended without it would leave memory behind.
+    /// Lets the relay close its connections, and gives that the time it takes. The relay's library
+    /// releases what a connection holds only then, so a world that ended without it would leave
+    /// memory behind.
     pub fn stop(&self, world: &mut World) {
         let relay = self.relay.clone();
         world
             .domain(self.host)
             .spawn(async move { relay.shut_down().await });
-        world.step();
+        let until = world.now() + SHUT_DOWN;
+        while world.now() < until {
+            world.step();
+        }
     }
 
     /// Runs a task of the world itself, beside the servers.

@@ -45,6 +45,17 @@ pub struct Tag {
     kind: Kind,
 }
 
+/// What a segment that arrived means to its receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Arrived<S> {
+    /// These may be seen now, in this order.
+    Next(Vec<S>),
+    /// Something before it is missing; it waits.
+    Early,
+    /// It was seen before, or its connection is over.
+    Stale,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Handshake,
@@ -97,29 +108,34 @@ impl<S> Recovery<S> {
         }
     }
 
-    /// A segment arrived at its receiver: what the receiver's kernel may see now, in order.
-    pub fn arrived(&mut self, now: Duration, tag: Tag, segment: S) -> Vec<S> {
+    /// A segment arrived at its receiver.
+    pub fn arrived(&mut self, now: Duration, tag: Tag, segment: S) -> Arrived<S> {
         let Some(stream) = self.current(tag) else {
-            return Vec::new();
+            return Arrived::Stale;
         };
         // A reset ends the connection whatever is missing before it.
         if tag.kind == Kind::Reset {
             stream.early.clear();
             stream.delivered = tag.index + 1;
-            return vec![segment];
+            return Arrived::Next(vec![segment]);
         }
         if tag.attempt == 0 {
             stream.one_way = Some(now.saturating_sub(tag.sent_at));
         }
-        if tag.index >= stream.delivered {
-            stream.early.insert(tag.index, segment);
+        if tag.index < stream.delivered {
+            return Arrived::Stale;
         }
+        stream.early.insert(tag.index, segment);
         let mut ready = Vec::new();
         while let Some(next) = stream.early.remove(&stream.delivered) {
             stream.delivered += 1;
             ready.push(next);
         }
-        ready
+        if ready.is_empty() {
+            Arrived::Early
+        } else {
+            Arrived::Next(ready)
+        }
     }
 
     /// A segment was lost: when it is sent again, or `None` where its sender gave up.
@@ -196,11 +212,17 @@ mod tests {
         let tags: Vec<Tag> = (0..3)
             .map(|index| recovery.sent(at(index), direction(), TcpSignal::ACK))
             .collect();
-        assert_eq!(recovery.arrived(at(50), tags[0], 'a'), ['a']);
+        assert_eq!(
+            recovery.arrived(at(50), tags[0], 'a'),
+            Arrived::Next(['a'].into())
+        );
         let (again, retry) = recovery.lost(tags[1]).expect("a retransmission");
-        assert!(recovery.arrived(at(52), tags[2], 'c').is_empty());
+        assert_eq!(recovery.arrived(at(52), tags[2], 'c'), Arrived::Early);
         assert_eq!(again, at(1) + TIMEOUT_MIN);
-        assert_eq!(recovery.arrived(again + at(50), retry, 'b'), ['b', 'c']);
+        assert_eq!(
+            recovery.arrived(again + at(50), retry, 'b'),
+            Arrived::Next(['b', 'c'].into())
+        );
     }
 
     #[test]
@@ -219,8 +241,11 @@ mod tests {
     fn a_segment_delivered_twice_is_seen_once() {
         let mut recovery = Recovery::default();
         let tag = recovery.sent(at(0), direction(), TcpSignal::ACK);
-        assert_eq!(recovery.arrived(at(50), tag, 'a'), ['a']);
-        assert!(recovery.arrived(at(60), tag, 'a').is_empty());
+        assert_eq!(
+            recovery.arrived(at(50), tag, 'a'),
+            Arrived::Next(['a'].into())
+        );
+        assert_eq!(recovery.arrived(at(60), tag, 'a'), Arrived::Stale);
     }
 
     #[test]
@@ -228,8 +253,11 @@ mod tests {
         let mut recovery = Recovery::default();
         let old = recovery.sent(at(0), direction(), TcpSignal::ACK);
         let new = recovery.sent(at(10), direction(), TcpSignal::SYN);
-        assert!(recovery.arrived(at(20), old, 'o').is_empty());
-        assert_eq!(recovery.arrived(at(30), new, 'n'), ['n']);
+        assert_eq!(recovery.arrived(at(20), old, 'o'), Arrived::Stale);
+        assert_eq!(
+            recovery.arrived(at(30), new, 'n'),
+            Arrived::Next(['n'].into())
+        );
         assert_eq!(recovery.lost(old), None);
     }
 
@@ -238,6 +266,9 @@ mod tests {
         let mut recovery = Recovery::default();
         let _lost = recovery.sent(at(0), direction(), TcpSignal::ACK);
         let reset = recovery.sent(at(1), direction(), TcpSignal::RST);
-        assert_eq!(recovery.arrived(at(50), reset, 'r'), ['r']);
+        assert_eq!(
+            recovery.arrived(at(50), reset, 'r'),
+            Arrived::Next(['r'].into())
+        );
     }
 }
