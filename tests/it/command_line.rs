@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{ringtrue, stdout};
+use crate::support::{project, ringtrue, root, stdout};
 
 #[track_caller]
 fn check(arguments: &[&str], code: i32) -> String {
@@ -56,13 +56,7 @@ fn json_is_one_object_a_line_and_nothing_else() {
 
 #[test]
 fn a_run_that_is_not_as_expected_exits_with_1_and_says_how_to_repeat_it() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let fixtures = directory.path().join("fixtures");
-    std::fs::create_dir(&fixtures).expect("a directory");
-    for tone in ["tone-low.opus", "tone-high.opus"] {
-        let from = crate::support::root().join("fixtures").join(tone);
-        std::fs::copy(from, fixtures.join(tone)).expect("the fixture is there");
-    }
+    let directory = project();
     let file = directory.path().join("impossible.toml");
     let text = "about = \"a call without UDP that expects audio\"\n\
         [network.a]\nudp = \"blocked\"\n[peer.alice]\nnetwork = \"a\"\n[network.b]\n[peer.bob]\nnetwork = \"b\"\n";
@@ -160,7 +154,7 @@ fn a_reader_that_has_seen_enough_is_no_failure_to_talk_about() {
     );
     let output = std::process::Command::new("sh")
         .args(["-c", &command])
-        .current_dir(crate::support::root())
+        .current_dir(root())
         .output()
         .expect("the shell starts");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
@@ -169,13 +163,8 @@ fn a_reader_that_has_seen_enough_is_no_failure_to_talk_about() {
 
 #[test]
 fn an_unplayable_fixture_stops_everything_before_the_first_run() {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = project();
     let path = |name: &str| directory.path().join(name);
-    std::fs::create_dir(path("fixtures")).expect("a directory");
-    for tone in ["tone-low.opus", "tone-high.opus"] {
-        let from = crate::support::root().join("fixtures").join(tone);
-        std::fs::copy(from, path("fixtures").join(tone)).expect("the fixture is there");
-    }
     std::fs::write(path("fixtures/bad.opus"), "no Ogg").expect("the file can be written");
     let scenario = |plays: &str| {
         format!(

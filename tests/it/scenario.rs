@@ -48,13 +48,9 @@ struct Project {
 
 impl Project {
     fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let fixtures = directory.path().join("fixtures");
-        fs::create_dir(&fixtures).expect("a new directory");
-        for tone in ["tone-low.opus", "tone-high.opus"] {
-            fs::write(fixtures.join(tone), "").expect("a new file");
+        Self {
+            directory: crate::support::project(),
         }
-        Self { directory }
     }
 
     fn path(&self, name: &str) -> PathBuf {

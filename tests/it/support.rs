@@ -50,6 +50,19 @@ pub(crate) fn check(scenario: &Scenario, seed: u64) -> Report {
     report
 }
 
+/// A directory of its own with the fixtures of the checkout, for scenarios that a test writes.
+#[track_caller]
+pub(crate) fn project() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a new directory");
+    let fixtures = directory.path().join("fixtures");
+    std::fs::create_dir(&fixtures).expect("a new directory");
+    for tone in ["tone-low.opus", "tone-high.opus"] {
+        let from = root().join("fixtures").join(tone);
+        std::fs::copy(from, fixtures.join(tone)).expect("the fixture is there");
+    }
+    directory
+}
+
 /// Runs the `ringtrue` command at the top of the checkout.
 #[track_caller]
 pub(crate) fn ringtrue(arguments: &[&str]) -> Output {
