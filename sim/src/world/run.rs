@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use super::World;
 use super::director::{Director, Ending};
 use super::host::Names;
-use super::servers::ServerHosts;
+use super::servers::{RunningServers, ServerHosts};
 use crate::check::call::LastCall;
 use crate::check::facts::FactCollector;
 use crate::check::verdict;
@@ -251,7 +251,7 @@ impl Simulation<'_> {
         for host in peers.values() {
             world.kill(*host);
         }
-        servers.stop(&mut world);
+        RunningServers::settle(&mut world);
         drop(world);
         drop(logs);
         End { at, failures }

@@ -22,8 +22,8 @@ use crate::server::{signaling, turn};
 /// The port of `http:` URLs that name none (RFC 9110 section 4.2.1).
 const HTTP_PORT: u16 = 80;
 
-/// How long closing connections may take: a round trip of the slowest networks.
-const SHUT_DOWN: Duration = Duration::from_secs(1);
+/// How long the last packets of a peer that is gone may take: the way of the slowest networks.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// The hosts that serve, and what each of them serves.
 #[derive(Debug)]
@@ -37,7 +37,6 @@ pub struct ServerHosts {
 #[derive(Debug)]
 pub struct RunningServers {
     host: HostId,
-    relay: Relay,
 }
 
 /// What one STUN or TURN host serves.
@@ -100,12 +99,11 @@ impl ServerHosts {
 
     /// Starts everything that the scenario does not hold down.
     pub fn start(&self, world: &mut World, servers: &Servers) -> RunningServers {
-        // Made here and not before: what it draws at random belongs to the run.
         let running = RunningServers {
             host: self.signaling,
-            relay: Relay::new(RelayConfig::default()),
         };
-        let relay = running.relay.clone();
+        // Made here and not before: what it draws at random belongs to the run.
+        let relay = Relay::new(RelayConfig::default());
         let net: Arc<dyn Net> = world.net(self.signaling);
         let address = SocketAddr::new(world.address(self.signaling), self.signaling_port);
         world.domain(self.signaling).spawn(async move {
@@ -144,15 +142,11 @@ impl ServerHosts {
 }
 
 impl RunningServers {
-    /// Lets the relay close its connections, and gives that the time it takes. The relay's library
-    /// releases what a connection holds only then, so a world that ended without it would leave
-    /// memory behind.
-    pub fn stop(&self, world: &mut World) {
-        let relay = self.relay.clone();
-        world
-            .domain(self.host)
-            .spawn(async move { relay.shut_down().await });
-        let until = world.now() + SHUT_DOWN;
+    /// Lets the servers notice that the peers are gone. The relay's library releases what a connection
+    /// holds only when the other side closes it, so a world that ended without this would leave memory
+    /// behind.
+    pub fn settle(world: &mut World) {
+        let until = world.now() + GOODBYE;
         while world.now() < until {
             world.step();
         }
