@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use crate::scenario::model::CandidateType;
+pub use ringtrue::candidates::CandidateType;
 
 /// What came of one run. Serialized, it has exactly the keys that programs are promised.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The prefix that the attribute carries in signaling, as browsers write it.
@@ -35,15 +36,19 @@ pub struct CandidateAttribute {
 }
 
 /// How a candidate was found (RFC 8445 section 4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum CandidateType {
     /// An address of an interface.
+    #[serde(rename = "host")]
     Host,
     /// What a STUN server saw.
+    #[serde(rename = "srflx")]
     ServerReflexive,
     /// What the other peer saw.
+    #[serde(rename = "prflx")]
     PeerReflexive,
     /// An address on a TURN server.
+    #[serde(rename = "relay")]
     Relayed,
 }
 

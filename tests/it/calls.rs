@@ -48,7 +48,7 @@ fn every_pair_of_classic_nats_connects_as_its_rules_allow() {
             if report
                 .selected
                 .values()
-                .any(|kind| *kind == CandidateType::Relay)
+                .any(|kind| *kind == CandidateType::Relayed)
             {
                 relayed.push((first, second));
             }
@@ -187,4 +187,21 @@ fn with_three_peers_each_call_is_judged_by_the_tone_of_its_other_side() {
         for = "2s"
         "#;
     check(&scenario_of(text), 1);
+}
+
+#[test]
+fn the_lines_that_field_teams_look_for_are_in_the_log() {
+    let report = check(&scenario("nat/cone-cone.toml"), 1);
+    for line in [
+        "🔌 WebSocket connecting",
+        "🧊 Processing 7 pending ICE candidates",
+        "✅ Added remote ICE candidate",
+        "✅ AUDIO CONNECTION ESTABLISHED",
+    ] {
+        let shown = report
+            .timeline
+            .iter()
+            .any(|entry| entry.text.starts_with(line));
+        assert!(shown, "{line} is missing");
+    }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ringtrue::candidates::CandidateType as ClientCandidateType;
 use ringtrue::client::EndReason;
 
 use super::facts::{Fact, Facts};
@@ -95,7 +94,7 @@ impl LastCall {
                 self.answered.get_or_insert(fact.at);
             }
             AppEvent::PathSelected { local, .. } => {
-                self.selected.insert(peer, candidate_type(*local));
+                self.selected.insert(peer, *local);
             }
             AppEvent::AudioConnected => {
                 self.audio_at.entry(peer).or_insert(fact.at);
@@ -109,14 +108,5 @@ impl LastCall {
             }
             _ => {}
         }
-    }
-}
-
-fn candidate_type(kind: ClientCandidateType) -> CandidateType {
-    match kind {
-        ClientCandidateType::Host => CandidateType::Host,
-        ClientCandidateType::ServerReflexive => CandidateType::Srflx,
-        ClientCandidateType::PeerReflexive => CandidateType::Prflx,
-        ClientCandidateType::Relayed => CandidateType::Relay,
     }
 }

@@ -94,9 +94,7 @@ fn path_loss(scenario: &Scenario, call: &LastCall) -> f64 {
         .filter_map(|peer| scenario.peers.get(peer));
     let passed: f64 = peers
         .filter_map(|peer| scenario.networks.get(&peer.network))
-        .map(|network| {
-            (1.0 - network.lan.loss.as_fraction()) * (1.0 - network.uplink.loss.as_fraction())
-        })
+        .map(|network| (1.0 - network.lan.loss.share()) * (1.0 - network.uplink.loss.share()))
         .product();
     1.0 - passed
 }

@@ -1,5 +1,7 @@
 //! The stateless packet filter of a gateway.
 
+use serde::Deserialize;
+
 use super::cause::DropCause;
 use super::flow::Protocol;
 
@@ -26,7 +28,8 @@ impl FirewallConfig {
 }
 
 /// Whether a kind of packet passes a firewall.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Passage {
     /// It passes.
     #[default]

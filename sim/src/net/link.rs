@@ -7,7 +7,7 @@ use rand::Rng;
 use super::loss::Probability;
 
 /// What one direction of a link does to a packet.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkConfig {
     /// How long a packet is on its way.
     pub delay: Duration,
@@ -148,8 +148,9 @@ mod tests {
 
     #[test]
     fn the_share_of_lost_packets_is_what_was_configured() {
-        for share in [0.01, 0.05, 0.3] {
-            let loss = Probability::new(share).expect("a probability");
+        for parts in [10_000, 50_000, 300_000] {
+            let loss = Probability::from_parts_per_million(parts).expect("a probability");
+            let share = loss.share();
             let mut link = Link::new(LinkConfig::default().with_loss(loss));
             let mut rng = ChaCha8Rng::seed_from_u64(7);
             let losses = (0..PACKETS)

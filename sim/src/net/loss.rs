@@ -4,54 +4,63 @@ use std::fmt;
 
 use rand::{Rng, RngExt as _};
 
-/// A number between 0 (never) and 1 (always).
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default)]
-pub struct Probability(f64);
+/// A number between 0 (never) and 1 (always), in parts per million, so that it compares exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Probability(u32);
+
+/// Certainty in parts per million.
+const CERTAIN: u32 = 1_000_000;
 
 impl Probability {
     /// Never.
-    pub const NEVER: Self = Self(0.0);
+    pub const NEVER: Self = Self(0);
     /// Always.
-    pub const ALWAYS: Self = Self(1.0);
+    pub const ALWAYS: Self = Self(CERTAIN);
 
-    /// Takes a share between 0 and 1.
+    /// The probability of `parts` in a million.
     ///
     /// # Errors
     ///
-    /// When `share` is outside of 0 to 1 or no number.
-    pub fn new(share: f64) -> Result<Self, ProbabilityError> {
-        if (0.0..=1.0).contains(&share) {
-            Ok(Self(share))
+    /// Above a million.
+    pub const fn from_parts_per_million(parts: u32) -> Result<Self, ProbabilityError> {
+        if parts <= CERTAIN {
+            Ok(Self(parts))
         } else {
-            Err(ProbabilityError { share })
+            Err(ProbabilityError { parts })
         }
+    }
+
+    /// How many in a million.
+    #[must_use]
+    pub const fn parts_per_million(self) -> u32 {
+        self.0
     }
 
     /// The share, 0 to 1.
     #[must_use]
-    pub const fn share(self) -> f64 {
-        self.0
+    pub fn share(self) -> f64 {
+        f64::from(self.0) / f64::from(CERTAIN)
     }
 
     /// Draws whether the event happens. One draw is made whatever the probability is, so changing
     /// a probability does not shift the later draws of the generator.
     pub fn happens(self, rng: &mut dyn Rng) -> bool {
-        rng.random::<f64>() < self.0
+        rng.random::<f64>() < self.share()
     }
 }
 
 impl fmt::Display for Probability {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} %", self.0 * 100.0)
+        write!(formatter, "{} %", self.share() * 100.0)
     }
 }
 
-/// A share that is no probability.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-#[error("probability {share} is not between 0 and 1")]
+/// A number that is no probability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a probability of {parts} in a million is more than always, which is {CERTAIN}")]
 pub struct ProbabilityError {
-    /// What was given.
-    pub share: f64,
+    /// What was given, in parts per million.
+    pub parts: u32,
 }
 
 #[cfg(test)]
@@ -62,16 +71,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_shares_between_zero_and_one_are_probabilities() {
-        for share in [-0.1, 1.3, f64::NAN, f64::INFINITY] {
-            Probability::new(share).expect_err("not a probability");
-        }
+    fn nothing_is_likelier_than_always() {
         assert_eq!(
-            Probability::new(1.3).expect_err("too much").to_string(),
-            "probability 1.3 is not between 0 and 1"
+            Probability::from_parts_per_million(1_000_000),
+            Ok(Probability::ALWAYS)
         );
-        assert_eq!(Probability::new(0.0), Ok(Probability::NEVER));
-        assert_eq!(Probability::new(1.0), Ok(Probability::ALWAYS));
+        let error = Probability::from_parts_per_million(1_300_000).expect_err("too much");
+        assert_eq!(
+            error.to_string(),
+            "a probability of 1300000 in a million is more than always, which is 1000000"
+        );
+    }
+
+    #[test]
+    fn a_probability_is_shown_in_percent() {
+        let loss = Probability::from_parts_per_million(25_000).expect("a probability");
+        assert_eq!(loss.to_string(), "2.5 %");
     }
 
     #[test]

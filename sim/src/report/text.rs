@@ -211,7 +211,7 @@ mod tests {
                 ("alice".to_owned(), 2034),
                 ("bob".to_owned(), 2051),
             ]),
-            selected: both(CandidateType::Srflx, CandidateType::Host),
+            selected: both(CandidateType::ServerReflexive, CandidateType::Host),
             digest: "00ff".to_owned(),
             virtual_ms: 7120,
             wall_ms: 14,

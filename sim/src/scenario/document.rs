@@ -10,10 +10,11 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::error::ProblemKind;
-use super::model::{CallPath, CandidateType, Nat, ServerState, Udp};
+use super::model::{CallPath, CandidateType, Nat, ServerState};
 use super::place;
 use super::problems::Problems;
 use super::value::{Choice, DelayValue, LossValue, TimeValue, TriggerValue};
+use crate::net::firewall::Passage;
 
 /// Names and what they stand for, each with its place in the file.
 pub(super) type Named<T> = BTreeMap<Spanned<String>, Spanned<T>>;
@@ -41,7 +42,7 @@ pub(super) struct Document {
 )]
 pub(super) struct NetworkDocument {
     pub(super) nat: Option<Choice<Nat>>,
-    pub(super) udp: Option<Choice<Udp>>,
+    pub(super) udp: Option<Choice<Passage>>,
     #[serde(default)]
     pub(super) lan: LinkDocument,
     #[serde(default)]

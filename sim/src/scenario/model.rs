@@ -6,7 +6,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+pub use ringtrue::candidates::CandidateType;
+use serde::Deserialize;
+
+use crate::net::firewall::Passage;
+use crate::net::link::LinkConfig;
 
 /// One question to the client: a topology, a call script and what should come of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,11 +44,11 @@ pub struct Network {
     /// How the gateway translates addresses.
     pub nat: Nat,
     /// What the gateway does with UDP.
-    pub udp: Udp,
-    /// Between each host and the gateway.
-    pub lan: Link,
-    /// Between the gateway and the core of the internet.
-    pub uplink: Link,
+    pub udp: Passage,
+    /// Between each host and the gateway, each way.
+    pub lan: LinkConfig,
+    /// Between the gateway and the core of the internet, each way.
+    pub uplink: LinkConfig,
 }
 
 /// How a gateway translates addresses, by the names of RFC 3489 section 5, whose meanings RFC
@@ -65,68 +69,11 @@ pub enum Nat {
     Symmetric,
 }
 
-/// What a gateway does with UDP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Udp {
-    /// It passes.
-    #[default]
-    Open,
-    /// The gateway drops every UDP packet in both directions.
-    Blocked,
-}
+/// A link between a host and its gateway, where the file says nothing: 5 ms, no loss.
+pub const LAN: LinkConfig = LinkConfig::lossless(Duration::from_millis(5));
 
-/// A link; both directions are alike and independent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Link {
-    /// How long every packet is on its way: whole milliseconds, at least one.
-    pub delay: Duration,
-    /// The share of packets that is lost.
-    pub loss: Probability,
-}
-
-impl Link {
-    /// A link between a host and its gateway, where the file says nothing: 5 ms, no loss.
-    pub const LAN: Self = Self {
-        delay: Duration::from_millis(5),
-        loss: Probability::ZERO,
-    };
-
-    /// A link between a gateway and the core, where the file says nothing: 15 ms, no loss.
-    pub const UPLINK: Self = Self {
-        delay: Duration::from_millis(15),
-        loss: Probability::ZERO,
-    };
-}
-
-/// A probability in parts per million, so that it compares exactly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Probability(u32);
-
-impl Probability {
-    /// Never.
-    pub const ZERO: Self = Self(0);
-
-    const CERTAIN: u32 = 1_000_000;
-
-    /// The probability of `parts` in a million; `None` above a million.
-    #[must_use]
-    pub fn from_parts_per_million(parts: u32) -> Option<Self> {
-        (parts <= Self::CERTAIN).then_some(Self(parts))
-    }
-
-    /// How many in a million.
-    #[must_use]
-    pub fn parts_per_million(self) -> u32 {
-        self.0
-    }
-
-    /// From 0 to 1.
-    #[must_use]
-    pub fn as_fraction(self) -> f64 {
-        f64::from(self.0) / f64::from(Self::CERTAIN)
-    }
-}
+/// A link between a gateway and the core, where the file says nothing: 15 ms, no loss.
+pub const UPLINK: LinkConfig = LinkConfig::lossless(Duration::from_millis(15));
 
 /// A host that runs the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,50 +195,18 @@ pub enum CallPath {
     Relayed,
 }
 
-/// The kind of a candidate (RFC 8445 section 4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CandidateType {
-    /// An address of the host itself.
-    Host,
-    /// An address that a STUN server saw.
-    Srflx,
-    /// An address that the other peer saw.
-    Prflx,
-    /// An address on a TURN server.
-    Relay,
-}
-
-impl CandidateType {
-    /// Whether `seen` is what this expectation means. `srflx` and `prflx` meet each other: both
-    /// name an address that a NAT made, and which one is learned first is a race.
-    #[must_use]
-    pub fn is_met_by(self, seen: Self) -> bool {
-        let learned = |kind| matches!(kind, Self::Srflx | Self::Prflx);
-        self == seen || (learned(self) && learned(seen))
-    }
-}
-
 impl CallPath {
     /// The path of a call whose peers selected these local candidates.
     #[must_use]
     pub fn of(selected: &BTreeMap<String, CandidateType>) -> Self {
-        if selected.values().any(|kind| *kind == CandidateType::Relay) {
+        if selected
+            .values()
+            .any(|kind| *kind == CandidateType::Relayed)
+        {
             Self::Relayed
         } else {
             Self::Direct
         }
-    }
-}
-
-impl fmt::Display for CandidateType {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Host => "host",
-            Self::Srflx => "srflx",
-            Self::Prflx => "prflx",
-            Self::Relay => "relay",
-        })
     }
 }
 

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use ringtrue::audio::track::OpusTrack;
 use toml::Spanned;
 
 use super::document::{
     Document, ExpectDocument, LinkDocument, Named, NetworkDocument, OutcomeName, PeerDocument,
 };
 use super::error::ProblemKind;
-use super::model::{Action, Expectation, Link, Network, Peer, Scenario, ScriptStep, Servers};
+use super::model::{self, Action, Expectation, Network, Peer, Scenario, ScriptStep, Servers};
 use super::problems::Problems;
 use super::script;
-use ringtrue::audio::track::OpusTrack;
+use crate::net::link::LinkConfig;
 
 /// How long a call lasts where the file says nothing.
 const TALK: Duration = Duration::from_secs(5);
@@ -115,16 +116,16 @@ fn networks(
             udp: document
                 .udp
                 .map_or_else(Default::default, |choice| choice.0),
-            lan: link(&document.lan, Link::LAN),
-            uplink: link(&document.uplink, Link::UPLINK),
+            lan: link(&document.lan, model::LAN),
+            uplink: link(&document.uplink, model::UPLINK),
         };
         networks.insert(name.get_ref().clone(), network);
     }
     networks
 }
 
-fn link(document: &LinkDocument, default: Link) -> Link {
-    Link {
+fn link(document: &LinkDocument, default: LinkConfig) -> LinkConfig {
+    LinkConfig {
         delay: document.delay.map_or(default.delay, |delay| delay.0),
         loss: document.loss.map_or(default.loss, |loss| loss.0),
     }

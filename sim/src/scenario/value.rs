@@ -8,7 +8,8 @@ use serde::de::value::{Error as PlainError, StrDeserializer};
 use serde::de::{Deserialize, Deserializer, Visitor};
 use thiserror::Error;
 
-use super::model::{Probability, Trigger};
+use super::model::Trigger;
+use crate::net::loss::Probability;
 
 /// The shortest delay a link can have: the step of the world.
 pub const SHORTEST_DELAY: Duration = Duration::from_millis(1);
@@ -114,7 +115,7 @@ pub fn parse_percentage(text: &str) -> Result<Probability, ValueError> {
     // One percent is 10,000 parts per million, so four decimals are kept without rounding.
     let parts_per_million = format!("{whole}{decimals:0<4}").parse::<u32>().ok();
     parts_per_million
-        .and_then(Probability::from_parts_per_million)
+        .and_then(|parts| Probability::from_parts_per_million(parts).ok())
         .ok_or(ValueError::OverAHundred)
 }
 

@@ -18,9 +18,8 @@ use crate::check::call::LastCall;
 use crate::check::facts::FactCollector;
 use crate::check::verdict;
 use crate::determinism::{self, Capture, Plugs, RunError, canary, run_on_own_thread};
-use crate::net::firewall::{FirewallConfig, Passage};
-use crate::net::link::{LinkConfig, LinkPair};
-use crate::net::loss::Probability;
+use crate::net::firewall::FirewallConfig;
+use crate::net::link::LinkPair;
 use crate::net::nat::preset::NatPreset;
 use crate::net::topology::{HostId, NetworkConfig, Topology, TopologyError};
 use crate::report::timeline::TimelineCollector;
@@ -182,7 +181,7 @@ impl Plan {
             let id = topology
                 .add_network(name, network_config(network))
                 .map_err(error)?;
-            networks.insert(name, (id, link_pair(&network.lan)));
+            networks.insert(name, (id, LinkPair::symmetric(network.lan)));
         }
         let mut peers = BTreeMap::new();
         for (name, peer) in &scenario.peers {
@@ -308,21 +307,9 @@ fn network_config(network: &model::Network) -> NetworkConfig {
             model::Nat::PortRestricted => Some(NatPreset::PortRestricted.config()),
             model::Nat::Symmetric => Some(NatPreset::Symmetric.config()),
         },
-        firewall: FirewallConfig {
-            udp: match network.udp {
-                model::Udp::Open => Passage::Open,
-                model::Udp::Blocked => Passage::Blocked,
-            },
-        },
-        uplink: link_pair(&network.uplink),
+        firewall: FirewallConfig { udp: network.udp },
+        uplink: LinkPair::symmetric(network.uplink),
     }
-}
-
-fn link_pair(link: &model::Link) -> LinkPair {
-    LinkPair::symmetric(LinkConfig {
-        delay: link.delay,
-        loss: Probability::new(link.loss.as_fraction()).expect("a scenario's loss is 0 to 1"),
-    })
 }
 
 fn milliseconds(duration: Duration) -> u64 {

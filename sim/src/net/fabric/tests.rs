@@ -307,7 +307,7 @@ fn a_dropped_packet_names_its_place_and_cause() {
 
 /// Both hosts send to the server over lossy uplinks while it sends back what it knows of them.
 fn lossy_run(seed: u64) -> Vec<FabricOutput<&'static str>> {
-    let loss = Probability::new(0.2).expect("a probability");
+    let loss = Probability::from_parts_per_million(200_000).expect("a probability");
     let uplink = LinkPair::symmetric(LinkConfig::lossless(UPLINK_DELAY).with_loss(loss));
     let config = || NetworkConfig {
         uplink,
