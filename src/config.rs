@@ -41,7 +41,8 @@ pub struct SignalingConfig {
     /// Default 30 s: mobile networks take that long to wake up.
     pub timeout: Duration,
     /// The transports to try, in this order. Default WebSocket, then long-polling. Long-polling is
-    /// not available yet: it is skipped with a warning, and a list without WebSocket is refused.
+    /// not available yet: it is skipped, which the log says at debug level, and a list without
+    /// WebSocket is refused.
     pub transports: Vec<TransportKind>,
     /// The most messages that wait while signaling is down. Default 256; a call needs some 40.
     pub send_buffer_messages_max: usize,

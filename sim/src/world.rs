@@ -13,14 +13,15 @@
 //! milliseconds, so a host sees a packet at the first millisecond at or after its arrival.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ringtrue::net::TrafficClass;
-use turmoil_net::{KernelConfig, Packet as KernelPacket, Transport};
+use turmoil_net::{KernelConfig, Packet as KernelPacket};
 
 pub mod app;
+mod cargo;
 pub mod director;
 pub mod domain;
 pub mod host;
@@ -29,22 +30,16 @@ pub mod servers;
 pub mod tcp;
 pub mod turmoil;
 
+use self::cargo::{Cargo, in_fabric, rewritten, summary};
 use self::domain::{Domain, Egress};
 use self::host::{HostNet, Names, OpenPorts};
-use self::tcp::{Arrived, Recovery, Tag};
+use self::tcp::{Arrived, Recovery};
 use crate::determinism::{Capture, take_entropy_draws};
 use crate::net::fabric::{Fabric, FabricOutput, Packet};
-use crate::net::flow::{Flow, Protocol, TcpSignal};
+use crate::net::flow::Protocol;
 use crate::net::topology::{HostId, Topology};
-use crate::trace::event::TcpSummary;
-use crate::trace::{EventKind, HostName, PacketSummary, Recorder};
+use crate::trace::{EventKind, HostName, Recorder};
 
-/// The size of an IPv4 header without options (RFC 791 section 3.1), which every packet has.
-const IP_HEADER_BYTES: usize = 20;
-/// The size of a UDP header (RFC 768).
-const UDP_HEADER_BYTES: usize = 8;
-/// The size of a TCP header without options (RFC 9293 section 3.1).
-const TCP_HEADER_BYTES: usize = 20;
 /// The longest step, where links would allow a longer one: the script acts between steps.
 const STEP_MAX: Duration = Duration::from_millis(20);
 
@@ -79,14 +74,6 @@ const SERVERS: usize = 0;
 /// Which host's code is running, for log lines.
 #[derive(Clone, Debug)]
 pub struct Running(Arc<Mutex<HostName>>);
-
-/// What a packet of the fabric carries.
-#[derive(Debug, Clone)]
-struct Cargo {
-    packet: KernelPacket,
-    class: TrafficClass,
-    tag: Option<Tag>,
-}
 
 #[derive(Debug)]
 struct Arrival {
@@ -471,93 +458,4 @@ impl Running {
 /// Tokio's timers tick in milliseconds, so steps are made of them.
 fn whole_milliseconds(delay: Duration) -> Duration {
     Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// A kernel's packet as the fabric carries it.
-fn in_fabric(cargo: Cargo) -> Packet<Cargo> {
-    let packet = &cargo.packet;
-    let (flow, tcp, size_bytes) = match &packet.payload {
-        Transport::Udp(datagram) => (
-            Flow::udp(
-                SocketAddr::new(packet.src, datagram.src_port),
-                SocketAddr::new(packet.dst, datagram.dst_port),
-            ),
-            None,
-            UDP_HEADER_BYTES + datagram.payload.len(),
-        ),
-        Transport::Tcp(segment) => (
-            Flow::tcp(
-                SocketAddr::new(packet.src, segment.src_port),
-                SocketAddr::new(packet.dst, segment.dst_port),
-            ),
-            Some(TcpSignal {
-                syn: segment.flags.syn,
-                ack: segment.flags.ack,
-                fin: segment.flags.fin,
-                rst: segment.flags.rst,
-            }),
-            TCP_HEADER_BYTES + segment.payload.len(),
-        ),
-    };
-    Packet {
-        flow,
-        tcp,
-        size_bytes: IP_HEADER_BYTES + size_bytes,
-        body: cargo,
-    }
-}
-
-/// The packet as its receiver sees it: with the addresses that the NATs on the way left in it.
-fn rewritten(packet: &Packet<Cargo>) -> KernelPacket {
-    let mut received = packet.body.packet.clone();
-    let Flow {
-        source,
-        destination,
-        ..
-    } = packet.flow;
-    received.src = source.ip();
-    received.dst = destination.ip();
-    match &mut received.payload {
-        Transport::Udp(datagram) => {
-            datagram.src_port = source.port();
-            datagram.dst_port = destination.port();
-        }
-        Transport::Tcp(segment) => {
-            segment.src_port = source.port();
-            segment.dst_port = destination.port();
-        }
-    }
-    received
-}
-
-fn summary(packet: &Packet<Cargo>) -> PacketSummary {
-    let (payload, tcp) = match &packet.body.packet.payload {
-        Transport::Udp(datagram) => (datagram.payload.clone(), TcpSummary::default()),
-        Transport::Tcp(segment) => {
-            let flags = [
-                segment.flags.syn,
-                segment.flags.ack,
-                segment.flags.fin,
-                segment.flags.rst,
-            ];
-            let flags = flags
-                .iter()
-                .enumerate()
-                .fold(0, |bits, (bit, set)| bits | u8::from(*set) << bit);
-            let tcp = TcpSummary {
-                flags,
-                sequence: segment.seq,
-                acknowledgment: segment.ack,
-            };
-            (segment.payload.clone(), tcp)
-        }
-    };
-    PacketSummary {
-        protocol: packet.flow.protocol,
-        source: packet.flow.source,
-        destination: packet.flow.destination,
-        class: packet.body.class,
-        tcp,
-        payload,
-    }
 }
