@@ -85,16 +85,29 @@ fn cut_short(scenario: &Scenario, call: &LastCall) -> Option<Failure> {
     Some(Failure::new(FailureCause::AudioNotKept, message))
 }
 
-/// The share of packets lost between the two peers. A relayed packet passes no other lossy link
-/// than these, since servers' links lose nothing.
+/// The share of packets lost between the two peers, who meet each other's uplinks only where they are
+/// on different networks. A relayed packet passes no other lossy link than these, since servers' links
+/// lose nothing.
 fn path_loss(scenario: &Scenario, call: &LastCall) -> f64 {
-    let peers = call
+    let peers: Vec<_> = call
         .peers
         .iter()
-        .filter_map(|peer| scenario.peers.get(peer));
+        .filter_map(|peer| scenario.peers.get(peer))
+        .collect();
+    let one_network = peers
+        .windows(2)
+        .all(|pair| pair[0].network == pair[1].network);
     let passed: f64 = peers
+        .iter()
         .filter_map(|peer| scenario.networks.get(&peer.network))
-        .map(|network| (1.0 - network.lan.loss.share()) * (1.0 - network.uplink.loss.share()))
+        .map(|network| {
+            let uplink = if one_network {
+                0.0
+            } else {
+                network.uplink.loss.share()
+            };
+            (1.0 - network.lan.loss.share()) * (1.0 - uplink)
+        })
         .product();
     1.0 - passed
 }
