@@ -256,12 +256,9 @@ impl Session {
         let Envelope {
             from, call, body, ..
         } = envelope;
-        if let CallMessage::Offer { sdp } = &body {
-            self.offer(from, call, sdp);
-            return;
-        }
         let current = self.call.as_ref().is_some_and(|ours| ours.id == call);
         match body {
+            CallMessage::Offer { sdp } => self.offer(from, call, &sdp),
             CallMessage::Candidate(candidate) => self.candidate(&call, candidate),
             CallMessage::EndOfCandidates { ufrag } => {
                 let end = TrickledCandidate {
@@ -278,7 +275,6 @@ impl Session {
                 self.set_end(EndReason::Remote(reason));
                 self.input(Input::RemoteHangUp);
             }
-            CallMessage::Offer { .. } => unreachable!("offers are handled above"),
         }
     }
 

@@ -5,25 +5,11 @@ use std::collections::BTreeMap;
 use ringtrue_sim::report::{CandidateType, Outcome};
 use ringtrue_sim::scenario::load_paths;
 
-use crate::support::{check, report, root, scenario, scenario_of};
+use crate::support::{check, homes, report, root, scenario, scenario_of};
 
-/// A network of each NAT, and a call from the first to the second.
+/// A call from behind the first NAT to behind the second, with a second of talk.
 fn between(first: &str, second: &str) -> String {
-    format!(
-        r#"
-        about = "a call from {first} to {second}"
-        [network.a]
-        nat = "{first}"
-        [network.b]
-        nat = "{second}"
-        [peer.alice]
-        network = "a"
-        [peer.bob]
-        network = "b"
-        [talk]
-        for = "1s"
-        "#
-    )
+    homes(first, second) + "[talk]\nfor = \"1s\"\n"
 }
 
 #[test]
@@ -129,7 +115,7 @@ fn a_wrong_expectation_fails_the_run() {
 
 #[test]
 fn a_call_that_ends_before_its_talk_does_fails_the_run() {
-    let text = between("full-cone", "full-cone").replace("[talk]\n        for = \"1s\"", "")
+    let text = homes("full-cone", "full-cone")
         + r#"
         [[script]]
         at = "0s"

@@ -8,18 +8,10 @@ use ringtrue_sim::trace::digest::Chain;
 use ringtrue_sim::trace::{AppEvent, Event, EventKind, Observer};
 use ringtrue_sim::world::run::{RunOptions, run};
 
-use crate::support::scenario_of;
+use crate::support::{homes, scenario_of};
 
+/// Bob's application is killed in mid-call and started again; alice calls anew.
 const KILLED_IN_MID_CALL: &str = r#"
-    about = "bob's application is killed in mid-call and started again; alice calls anew"
-    [network.a]
-    nat = "full-cone"
-    [network.b]
-    nat = "full-cone"
-    [peer.alice]
-    network = "a"
-    [peer.bob]
-    network = "b"
     [[script]]
     at = "1s"
     peer = "alice"
@@ -85,7 +77,7 @@ impl Observer for BobsHost {
 
 #[test]
 fn a_killed_application_leaves_nothing_running_and_its_successor_talks() {
-    let scenario = scenario_of(KILLED_IN_MID_CALL);
+    let scenario = scenario_of(&(homes("full-cone", "full-cone") + KILLED_IN_MID_CALL));
     let bob = BobsHost::default();
     let options = RunOptions {
         observers: vec![Box::new(bob.clone())],

@@ -50,6 +50,23 @@ pub(crate) fn check(scenario: &Scenario, seed: u64) -> Report {
     report
 }
 
+/// Alice and bob, each behind a NAT of this name; a table of its own may follow.
+pub(crate) fn homes(alices: &str, bobs: &str) -> String {
+    format!(
+        r#"
+        about = "alice behind {alices}, bob behind {bobs}"
+        [network.a]
+        nat = "{alices}"
+        [network.b]
+        nat = "{bobs}"
+        [peer.alice]
+        network = "a"
+        [peer.bob]
+        network = "b"
+        "#
+    )
+}
+
 /// A directory of its own with the fixtures of the checkout, for scenarios that a test writes.
 #[track_caller]
 pub(crate) fn project() -> tempfile::TempDir {

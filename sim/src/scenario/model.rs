@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ringtrue::audio::track::OpusTrack;
 pub use ringtrue::candidates::CandidateType;
 use serde::Deserialize;
 
@@ -25,6 +26,8 @@ pub struct Scenario {
     pub networks: BTreeMap<String, Network>,
     /// The peers by name: at least two, each on one of `networks`.
     pub peers: BTreeMap<String, Peer>,
+    /// What the peers play, by file: an entry for each [`Peer::plays`].
+    pub tracks: BTreeMap<PathBuf, OpusTrack>,
     /// The signaling, STUN and TURN servers.
     pub servers: Servers,
     /// What the peers do: steps at a moment first and by time, then those after an event. Every

@@ -25,6 +25,9 @@ const TONES: [&str; 2] = ["tone-low.opus", "tone-high.opus"];
 
 const LONGEST_NAME: usize = 32;
 
+/// What the peers play, by file.
+type Tracks = BTreeMap<PathBuf, OpusTrack>;
+
 /// The model of `document`, or `None` and the reasons in `problems`.
 pub(super) fn scenario(
     path: &Path,
@@ -33,7 +36,7 @@ pub(super) fn scenario(
 ) -> Option<Scenario> {
     let about = about(document.about, problems);
     let networks = networks(&document.network, problems);
-    let peers = peers(path, &document.peer, &networks, problems);
+    let (peers, tracks) = peers(path, &document.peer, &networks, problems);
     let servers = Servers {
         delay: document
             .servers
@@ -81,6 +84,7 @@ pub(super) fn scenario(
         about,
         networks,
         peers,
+        tracks,
         servers,
         script,
         expect,
@@ -136,7 +140,7 @@ fn peers(
     documents: &Named<PeerDocument>,
     networks: &BTreeMap<String, Network>,
     problems: &mut Problems<'_>,
-) -> BTreeMap<String, Peer> {
+) -> (BTreeMap<String, Peer>, Tracks) {
     if documents.len() < 2 {
         let count = documents.len();
         let span = documents.keys().next().map_or(0..0, Spanned::span);
@@ -147,13 +151,20 @@ fn peers(
         problems.push(0..0, ProblemKind::NoFixturesDirectory);
     }
     let mut peers = BTreeMap::new();
+    let mut tracks = Tracks::new();
     for (position, (name, document)) in documents.iter().enumerate() {
         check_name(name, problems);
         let network = network_of(document, networks, problems);
-        let plays = plays(document, position, fixtures.as_deref(), problems);
+        let plays = plays(
+            document,
+            position,
+            fixtures.as_deref(),
+            &mut tracks,
+            problems,
+        );
         peers.insert(name.get_ref().clone(), Peer { network, plays });
     }
-    peers
+    (peers, tracks)
 }
 
 fn network_of(
@@ -177,6 +188,7 @@ fn plays(
     document: &Spanned<PeerDocument>,
     position: usize,
     fixtures: Option<&Path>,
+    tracks: &mut Tracks,
     problems: &mut Problems<'_>,
 ) -> PathBuf {
     let (name, span) = match (&document.get_ref().plays, TONES.get(position)) {
@@ -200,17 +212,21 @@ fn plays(
         let directory = fixtures.display().to_string();
         let known = files_in(fixtures);
         problems.push(span, ProblemKind::MissingFixture { directory, known });
-    } else if let Err(reason) = playable(&file) {
-        problems.push(span, ProblemKind::UnplayableFixture { reason });
+        return file;
+    }
+    // Read now and not by the run, so that no directory of scenarios is half run, and once.
+    match track(&file) {
+        Ok(track) => {
+            tracks.insert(file.clone(), track);
+        }
+        Err(reason) => problems.push(span, ProblemKind::UnplayableFixture { reason }),
     }
     file
 }
 
-/// Whether a run could play the file. Found out now, so that no directory of scenarios is half run.
-fn playable(file: &Path) -> Result<(), String> {
+fn track(file: &Path) -> Result<OpusTrack, String> {
     let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
-    let track = OpusTrack::parse(&bytes);
-    track.map(drop).map_err(|error| error.to_string())
+    OpusTrack::parse(&bytes).map_err(|error| error.to_string())
 }
 
 /// The nearest directory `fixtures` beside or above the scenario. Found upwards, so that a

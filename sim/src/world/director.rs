@@ -1,11 +1,9 @@
 //! Makes the peers do what the script says, when it says so.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringtrue::audio::track::OpusTrack;
 use ringtrue::config::ClientConfig;
 use tokio::sync::mpsc;
 
@@ -28,7 +26,6 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Director<'a> {
     scenario: &'a Scenario,
     config: ClientConfig,
-    tracks: &'a BTreeMap<PathBuf, OpusTrack>,
     facts: FactCollector,
     people: BTreeMap<String, Person>,
     pending: Vec<ScriptStep>,
@@ -58,13 +55,12 @@ pub enum Ending {
 }
 
 impl<'a> Director<'a> {
-    /// Directs the peers of `scenario`, whose hosts are `hosts` and whose voices are in `tracks`.
+    /// Directs the peers of `scenario`, whose hosts are `hosts`.
     #[must_use]
     pub fn new(
         scenario: &'a Scenario,
         config: ClientConfig,
         hosts: &BTreeMap<String, HostId>,
-        tracks: &'a BTreeMap<PathBuf, OpusTrack>,
         facts: FactCollector,
     ) -> Self {
         let people = hosts
@@ -80,7 +76,6 @@ impl<'a> Director<'a> {
         Self {
             scenario,
             config,
-            tracks,
             facts,
             people,
             pending: scenario.script.clone(),
@@ -161,7 +156,7 @@ impl<'a> Director<'a> {
             .scenario
             .peers
             .iter()
-            .map(|(name, peer)| (name.clone(), self.tracks[&peer.plays].clone()))
+            .map(|(name, peer)| (name.clone(), self.scenario.tracks[&peer.plays].clone()))
             .collect();
         let app = App {
             name: peer.into(),

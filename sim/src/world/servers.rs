@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ringtrue::config::ClientConfig;
 use ringtrue::net::Net;
@@ -22,21 +21,12 @@ use crate::server::{signaling, turn};
 /// The port of `http:` URLs that name none (RFC 9110 section 4.2.1).
 const HTTP_PORT: u16 = 80;
 
-/// How long the last packets of a peer that is gone may take: the way of the slowest networks.
-const GOODBYE: Duration = Duration::from_secs(1);
-
 /// The hosts that serve, and what each of them serves.
 #[derive(Debug)]
 pub struct ServerHosts {
     signaling: HostId,
     signaling_port: u16,
     ice: BTreeMap<HostId, IceService>,
-}
-
-/// The servers of a world that runs.
-#[derive(Debug)]
-pub struct RunningServers {
-    host: HostId,
 }
 
 /// What one STUN or TURN host serves.
@@ -98,10 +88,7 @@ impl ServerHosts {
     }
 
     /// Starts everything that the scenario does not hold down.
-    pub fn start(&self, world: &mut World, servers: &Servers) -> RunningServers {
-        let running = RunningServers {
-            host: self.signaling,
-        };
+    pub fn start(&self, world: &mut World, servers: &Servers) {
         // Made here and not before: what it draws at random belongs to the run.
         let relay = Relay::new(RelayConfig::default());
         let net: Arc<dyn Net> = world.net(self.signaling);
@@ -137,19 +124,6 @@ impl ServerHosts {
                 }
             });
         }
-        running
-    }
-}
-
-impl RunningServers {
-    /// Lets the servers notice that the peers are gone. The relay's library releases what a connection
-    /// holds only when the other side closes it, so a world that ended without this would leave memory
-    /// behind.
-    pub fn settle(world: &mut World) {
-        let until = world.now() + GOODBYE;
-        while world.now() < until {
-            world.step();
-        }
     }
 
     /// Runs a task of the world itself, beside the servers.
@@ -158,7 +132,7 @@ impl RunningServers {
         world: &mut World,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
-        world.domain(self.host).spawn(task);
+        world.domain(self.signaling).spawn(task);
     }
 }
 
