@@ -14,7 +14,7 @@ mod generation;
 #[cfg(test)]
 mod loopback;
 pub mod sdp;
-mod servers;
+pub mod servers;
 mod srtp;
 
 pub use self::connection::{AudioPacket, IceRole, IceState, Marker, PeerConnection, PeerEvent};

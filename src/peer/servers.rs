@@ -21,30 +21,41 @@ pub(crate) struct UsableServer {
 /// Why a URL names no server.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("ICE server {url:?} has {problem}")]
-pub(crate) struct ServerUrlError {
+pub struct ServerUrlError {
     url: String,
     problem: &'static str,
 }
 
+/// The URL of a STUN or TURN server, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct ServerUrl {
-    scheme: Scheme,
-    host: String,
-    port: u16,
-    transport: Transport,
+pub struct ServerUrl {
+    /// What is spoken.
+    pub scheme: Scheme,
+    /// The host name, or an address without brackets.
+    pub host: String,
+    /// The port, 3478 where the URL names none.
+    pub port: u16,
+    /// What it is spoken over.
+    pub transport: Transport,
 }
 
+/// What a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scheme {
+pub enum Scheme {
+    /// `stun` (RFC 7064).
     Stun,
+    /// `turn` (RFC 7065).
     Turn,
     /// `stuns` and `turns`.
     Secure,
 }
 
+/// What STUN and TURN go over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Transport {
+pub enum Transport {
+    /// The default.
     Udp,
+    /// `?transport=tcp`.
     Tcp,
 }
 

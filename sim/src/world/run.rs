@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use ringtrue::config::ClientConfig;
+use ringtrue::signaling::endpoint::{Endpoint, EndpointError};
 use thiserror::Error;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -65,6 +66,9 @@ pub enum SetupError {
         /// What is wrong.
         source: TopologyError,
     },
+    /// The client is configured for a signaling server that it could not reach anywhere.
+    #[error(transparent)]
+    Signaling(#[from] EndpointError),
 }
 
 /// Whether `scenario` can be run at all, so that many can be checked before the first one runs.
@@ -181,9 +185,16 @@ impl Plan {
             let host = topology.add_host(name, network, lan).map_err(error)?;
             peers.insert(name.clone(), host);
         }
+        let signaling = Endpoint::from_config(&config.signaling)?;
         let mut names = Names::new();
-        let servers = ServerHosts::add_to(&mut topology, &mut names, config, &scenario.servers)
-            .map_err(error)?;
+        let servers = ServerHosts::add_to(
+            &mut topology,
+            &mut names,
+            config,
+            &signaling,
+            &scenario.servers,
+        )
+        .map_err(error)?;
         Ok(Self {
             topology,
             names,

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use ringtrue::config::ClientConfig;
 use ringtrue::net::Net;
+use ringtrue::peer::servers::{Scheme, ServerUrl, Transport};
+use ringtrue::signaling::endpoint::Endpoint;
 use ringtrue::signaling::relay::{Relay, RelayConfig};
 use tracing::error;
 
@@ -17,9 +19,6 @@ use crate::net::topology::{HostId, Topology, TopologyError};
 use crate::scenario::model::{ServerState, Servers};
 use crate::server::turn::TurnConfig;
 use crate::server::{signaling, turn};
-
-/// The port of `http:` URLs that name none (RFC 9110 section 4.2.1).
-const HTTP_PORT: u16 = 80;
 
 /// The hosts that serve, and what each of them serves.
 #[derive(Debug)]
@@ -43,7 +42,8 @@ enum IceKind {
 }
 
 impl ServerHosts {
-    /// Adds a host for every server that `config` names, and their names to `names`.
+    /// Adds a host for every server that `config` names, `signaling` among them, and their names to
+    /// `names`.
     ///
     /// # Errors
     ///
@@ -52,6 +52,7 @@ impl ServerHosts {
         topology: &mut Topology,
         names: &mut Names,
         config: &ClientConfig,
+        signaling: &Endpoint,
         servers: &Servers,
     ) -> Result<Self, TopologyError> {
         let link = || LinkPair::from(servers.delay);
@@ -60,29 +61,34 @@ impl ServerHosts {
             names.insert(name.to_owned(), vec![topology.address(host)]);
             Ok(host)
         };
-        let (signaling_name, signaling_port) = authority(&config.signaling.url);
-        let signaling = add(&signaling_name)?;
+        let signaling_host = add(signaling.host())?;
         let mut hosts: BTreeMap<String, HostId> = BTreeMap::new();
         let mut ice: BTreeMap<HostId, IceService> = BTreeMap::new();
         for server in &config.ice.servers {
-            let Some(endpoint) = endpoint(&server.url) else {
+            // A URL that names no server is the client's to complain of.
+            let Ok(url) = server.url.parse::<ServerUrl>() else {
                 continue;
             };
-            let host = match hosts.get(&endpoint.name) {
+            let kind = match url.scheme {
+                Scheme::Stun => IceKind::Stun,
+                Scheme::Turn => IceKind::Turn,
+                Scheme::Secure => continue,
+            };
+            let host = match hosts.get(&url.host) {
                 Some(host) => *host,
-                None => *hosts
-                    .entry(endpoint.name.clone())
-                    .or_insert(add(&endpoint.name)?),
+                None => *hosts.entry(url.host.clone()).or_insert(add(&url.host)?),
             };
             let service = ice.entry(host).or_insert(IceService {
-                kind: endpoint.kind,
+                kind,
                 udp_ports: BTreeSet::new(),
             });
-            service.udp_ports.extend(endpoint.udp_port);
+            if url.transport == Transport::Udp {
+                service.udp_ports.insert(url.port);
+            }
         }
         Ok(Self {
-            signaling,
-            signaling_port,
+            signaling: signaling_host,
+            signaling_port: signaling.port(),
             ice,
         })
     }
@@ -133,40 +139,5 @@ impl ServerHosts {
         task: impl Future<Output = ()> + Send + 'static,
     ) {
         world.domain(self.signaling).spawn(task);
-    }
-}
-
-struct Endpoint {
-    kind: IceKind,
-    name: String,
-    /// Absent for a server that is reached by TCP only.
-    udp_port: Option<u16>,
-}
-
-/// Takes a `stun:` or `turn:` URL apart (RFC 7064 section 3.1, RFC 7065 section 3.1).
-fn endpoint(url: &str) -> Option<Endpoint> {
-    let (scheme, rest) = url.split_once(':')?;
-    let kind = match scheme {
-        "stun" => IceKind::Stun,
-        "turn" => IceKind::Turn,
-        _ => return None,
-    };
-    let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (name, port) = authority.rsplit_once(':').unwrap_or((authority, "3478"));
-    let port = port.parse().ok()?;
-    Some(Endpoint {
-        kind,
-        name: name.into(),
-        udp_port: (query != "transport=tcp").then_some(port),
-    })
-}
-
-/// The host name and port of an `http:` URL.
-fn authority(url: &str) -> (String, u16) {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split('/').next().unwrap_or(rest);
-    match authority.rsplit_once(':') {
-        Some((name, port)) => (name.into(), port.parse().unwrap_or(HTTP_PORT)),
-        None => (authority.into(), HTTP_PORT),
     }
 }
