@@ -60,6 +60,7 @@
 pub mod check;
 pub mod cli;
 pub mod determinism;
+pub mod fault;
 pub mod net;
 pub mod report;
 pub mod scenario;

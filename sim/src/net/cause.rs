@@ -8,10 +8,32 @@ use std::fmt;
 pub enum DropCause {
     /// A link lost it at random.
     Loss,
+    /// The queue before a slow link had no room left (tail drop).
+    QueueFull,
+    /// It is larger than the link's maximum transmission unit.
+    TooLarge,
+    /// A link damaged it, and its checksum told.
+    Checksum,
     /// No network and no server owns the destination address.
     NoRoute,
+    /// A fault makes everything vanish there.
+    Blackhole,
+    /// The interface that it was sent from or to is down.
+    InterfaceDown,
+    /// The host that it was sent to is switched off.
+    HostDown,
+    /// A fault cut the TCP connection that it belongs to.
+    ConnectionCut,
     /// The firewall of a gateway lets no UDP pass.
     FirewallUdpBlocked,
+    /// The firewall of a gateway lets no packet to this TCP port pass.
+    FirewallPortBlocked,
+    /// The stateful firewall of a gateway knows no flow that it belongs to (RFC 6092 section 3).
+    FirewallUnsolicited,
+    /// A middlebox has cut the TCP connection that it belongs to, for it was idle.
+    FirewallIdleCut,
+    /// A captive portal lets nothing pass but the way to itself.
+    CaptivePortal,
     /// No live mapping of the NAT owns the external port (or, for a TCP reset from inside, the
     /// connection).
     NatNoMapping,
@@ -28,10 +50,21 @@ pub enum DropCause {
 
 impl DropCause {
     /// All causes, in the order of their declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 19] = [
         Self::Loss,
+        Self::QueueFull,
+        Self::TooLarge,
+        Self::Checksum,
         Self::NoRoute,
+        Self::Blackhole,
+        Self::InterfaceDown,
+        Self::HostDown,
+        Self::ConnectionCut,
         Self::FirewallUdpBlocked,
+        Self::FirewallPortBlocked,
+        Self::FirewallUnsolicited,
+        Self::FirewallIdleCut,
+        Self::CaptivePortal,
         Self::NatNoMapping,
         Self::NatFiltered,
         Self::NatUnsolicitedTcp,
@@ -44,8 +77,19 @@ impl DropCause {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Loss => "loss",
+            Self::QueueFull => "link: queue full",
+            Self::TooLarge => "link: larger than the mtu",
+            Self::Checksum => "link: checksum",
             Self::NoRoute => "no route",
+            Self::Blackhole => "fault: blackhole",
+            Self::InterfaceDown => "interface down",
+            Self::HostDown => "host down",
+            Self::ConnectionCut => "fault: connection cut",
             Self::FirewallUdpBlocked => "firewall: udp blocked",
+            Self::FirewallPortBlocked => "firewall: port blocked",
+            Self::FirewallUnsolicited => "firewall: unsolicited",
+            Self::FirewallIdleCut => "firewall: idle connection cut",
+            Self::CaptivePortal => "captive portal",
             Self::NatNoMapping => "nat: no mapping",
             Self::NatFiltered => "nat: filtered",
             Self::NatUnsolicitedTcp => "nat: unsolicited tcp connection",

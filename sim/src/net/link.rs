@@ -43,7 +43,7 @@ impl Default for LinkConfig {
 }
 
 /// Both directions of a link, as seen from the end that is further from the core.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LinkPair {
     /// Towards the core.
     pub up: LinkConfig,
