@@ -12,51 +12,61 @@
 //! Links are exact to the nanosecond. Applications wait on tokio timers, which tick in whole
 //! milliseconds, so a host sees a packet at the first millisecond at or after its arrival.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ringtrue::net::TrafficClass;
-use turmoil_net::{KernelConfig, Packet as KernelPacket};
+use turmoil_net::Packet as KernelPacket;
 
 pub mod app;
+mod build;
 mod cargo;
+mod carry;
+pub mod connections;
+pub mod device;
 pub mod director;
 pub mod domain;
 pub mod host;
+pub mod interfere;
 pub mod run;
 pub mod servers;
 pub mod tcp;
 pub mod turmoil;
 
-use self::cargo::{Cargo, in_fabric, rewritten, summary};
+pub use self::build::{DELAY_MIN, Machine};
+use self::cargo::Cargo;
+use self::connections::Connections;
+use self::device::{Address, Device};
 use self::domain::{Domain, Egress};
 use self::host::{HostNet, Names, OpenPorts};
-use self::tcp::{Arrived, Recovery};
+use self::interfere::Watch;
+use self::tcp::Recovery;
 use crate::determinism::{Capture, take_entropy_draws};
-use crate::net::fabric::{Fabric, FabricOutput, Packet};
-use crate::net::flow::Protocol;
-use crate::net::topology::{HostId, Topology};
+use crate::net::fabric::{Fabric, Packet};
+use crate::net::topology::HostId;
 use crate::trace::{EventKind, HostName, Recorder};
 
-/// The longest step, where links would allow a longer one: the script acts between steps.
-const STEP_MAX: Duration = Duration::from_millis(20);
-
-/// The shortest delay that the link of a host may have.
-pub const DELAY_MIN: Duration = Duration::from_millis(1);
-
-/// A world that runs: the hosts of a topology and the applications on them.
+/// A world that runs: the machines of a topology and the applications on them.
 pub struct World {
     capture: Capture,
     recorder: Recorder,
     fabric: Fabric<Cargo>,
+    /// By [`HostId`].
     hosts: Vec<Host>,
+    /// Who has which address of a kernel.
+    by_kernel: BTreeMap<IpAddr, HostId>,
     names: Arc<Names>,
     ports: OpenPorts,
     /// By number; `None` while nothing runs there.
     domains: Vec<Option<Domain>>,
+    /// The domains that stand still.
+    paused: BTreeSet<usize>,
+    /// The hosts that are switched off.
+    off: BTreeSet<HostId>,
     recovery: Recovery<KernelPacket>,
+    connections: Connections,
+    watches: Vec<Watch>,
     arrivals: BTreeMap<(Duration, u64), Arrival>,
     retransmissions: BTreeMap<(Duration, u64), (HostId, Cargo)>,
     sequence_number: u64,
@@ -68,10 +78,7 @@ pub struct World {
     egress: Egress,
 }
 
-/// The servers run before any peer, so that they listen when the first peer looks for them.
-const SERVERS: usize = 0;
-
-/// Which host's code is running, for log lines.
+/// Which machine's code is running, for log lines.
 #[derive(Clone, Debug)]
 pub struct Running(Arc<Mutex<HostName>>);
 
@@ -81,88 +88,25 @@ struct Arrival {
     packet: Packet<Cargo>,
 }
 
+/// An interface of a machine.
 #[derive(Debug)]
 struct Host {
+    /// The machine's name, or the server's.
     name: HostName,
-    kernel: turmoil_net::HostId,
-    address: IpAddr,
+    device: Device,
+    addresses: Vec<Address>,
     /// The number of the domain that runs its applications.
     domain: usize,
 }
 
 impl World {
-    /// Puts a topology in motion. `names` are the names that its hosts can look up.
-    ///
-    /// Every host of a network has an application domain of its own; the servers share one.
-    ///
-    /// # Panics
-    ///
-    /// When a link towards or from a host is shorter than [`DELAY_MIN`]: timers tick in milliseconds,
-    /// so nothing shorter can be honoured.
-    #[must_use]
-    pub fn new(capture: Capture, recorder: Recorder, topology: Topology, names: Names) -> Self {
-        let config = KernelConfig::default()
-            // The world recovers losses itself, see `tcp`.
-            .retx_threshold(u32::MAX)
-            // A listener that drops what it has no room for would do so without a cause.
-            .default_backlog(usize::MAX / 2);
-        let mut kernel = turmoil_net::Net::with_config(config);
-        let mut domains = vec![None];
-        let mut hosts = Vec::new();
-        for id in topology.hosts() {
-            let address = topology.address(id);
-            let domain = if topology.network_of(id).is_some() {
-                domains.push(None);
-                domains.len() - 1
-            } else {
-                SERVERS
-            };
-            hosts.push(Host {
-                name: topology.host_name(id).into(),
-                kernel: kernel.add_host(address),
-                address,
-                domain,
-            });
-        }
-        let seed = capture.seed();
-        let fabric = Fabric::new(topology, |label| seed.stream(label));
-        let shortest = fabric
-            .minimal_first_hop_delay()
-            .min(fabric.minimal_last_hop_delay());
-        assert!(
-            shortest >= DELAY_MIN,
-            "a host's link takes {shortest:?}, which is less than {DELAY_MIN:?}"
-        );
-        let last_hop = whole_milliseconds(fabric.minimal_last_hop_delay().min(STEP_MAX));
-        let first_hop = whole_milliseconds(fabric.minimal_first_hop_delay());
-        let ahead = first_hop.min(STEP_MAX.saturating_sub(last_hop));
-        Self {
-            capture,
-            recorder,
-            fabric,
-            hosts,
-            names: Arc::new(names),
-            ports: OpenPorts::default(),
-            domains,
-            recovery: Recovery::default(),
-            arrivals: BTreeMap::new(),
-            retransmissions: BTreeMap::new(),
-            sequence_number: 0,
-            running: Running(Arc::new(Mutex::new("world".into()))),
-            now: Duration::ZERO,
-            step: ahead + last_hop,
-            ahead,
-            egress: Egress::new(Arc::new(kernel.enter())),
-        }
-    }
-
     /// The virtual time at which the next step begins.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.now
     }
 
-    /// Which host's code is running.
+    /// Which machine's code is running.
     #[must_use]
     pub fn running(&self) -> Running {
         self.running.clone()
@@ -174,21 +118,21 @@ impl World {
         &self.recorder
     }
 
-    /// The address of `host`.
-    #[must_use]
-    pub fn address(&self, host: HostId) -> IpAddr {
-        self.hosts[host.index()].address
+    /// What `host` knows itself by, IPv4 first.
+    pub fn addresses(&self, host: HostId) -> impl Iterator<Item = IpAddr> {
+        self.hosts[host.index()]
+            .addresses
+            .iter()
+            .map(|address| address.seen)
     }
 
-    /// The network as `host` sees it.
+    /// The network as the machine of `host` sees it.
     #[must_use]
     pub fn net(&self, host: HostId) -> Arc<HostNet> {
         let entry = &self.hosts[host.index()];
-        let topology = self.fabric.topology();
-        let links = topology.link_of(host);
+        let links = self.fabric.topology().link_of(host);
         Arc::new(HostNet::new(
-            entry.kernel,
-            entry.address,
+            entry.device.clone(),
             Arc::clone(&self.names),
             links.up.delay + links.down.delay,
             self.ports.clone(),
@@ -200,7 +144,7 @@ impl World {
     pub fn domain(&mut self, host: HostId) -> &Domain {
         let host = &self.hosts[host.index()];
         let name: HostName = match host.domain {
-            SERVERS => "servers".into(),
+            build::SERVERS => "servers".into(),
             _ => host.name.clone(),
         };
         let (capture, now) = (&self.capture, self.now);
@@ -213,6 +157,7 @@ impl World {
     /// its sockets are closed, as an operating system does for a killed process.
     pub fn kill(&mut self, host: HostId) {
         let number = self.hosts[host.index()].domain;
+        self.paused.remove(&number);
         if let Some(domain) = self.domains[number].take() {
             self.running.set(domain.name());
             domain.end();
@@ -220,10 +165,15 @@ impl World {
         }
     }
 
-    /// Whether `host` has any UDP socket open.
+    /// Whether the machine of `host` has any UDP socket open.
     #[must_use]
     pub fn has_open_sockets(&self, host: HostId) -> bool {
-        self.ports.any_of(self.hosts[host.index()].address)
+        let domain = self.hosts[host.index()].domain;
+        let mut interfaces = self.hosts.iter().filter(|each| each.domain == domain);
+        interfaces.any(|each| {
+            let mut addresses = each.addresses.iter();
+            addresses.any(|address| self.ports.any_of(address.kernel))
+        })
     }
 
     /// Runs the world for one step.
@@ -232,13 +182,15 @@ impl World {
         let until = self.now + self.step;
         let arrivals = self.arrivals_until(until);
         for (number, arrivals) in arrivals.into_iter().enumerate() {
+            let standing = self.paused.contains(&number);
             match self.domains[number].take() {
-                Some(domain) => {
+                Some(domain) if !standing => {
                     self.run_domain(&domain, until, arrivals);
                     self.domains[number] = Some(domain);
                 }
-                // A host whose application is dead still has a kernel that answers.
-                None => {
+                // A machine whose application is dead or stands still has a kernel that answers.
+                absent => {
+                    self.domains[number] = absent;
                     for (at, arrival) in arrivals {
                         self.arrive(at, arrival);
                         self.egress.collect(at);
@@ -257,147 +209,6 @@ impl World {
             self.arrive(at, arrival);
         });
         self.record_entropy(until, domain.name());
-    }
-
-    /// Lets the fabric move everything as far as is certain, and books what comes of it.
-    fn move_packets(&mut self) {
-        for output in self.fabric.advance(self.now + self.ahead) {
-            match output {
-                FabricOutput::Deliver { at, host, packet } => {
-                    let key = (at, self.next_sequence_number());
-                    self.arrivals.insert(key, Arrival { host, packet });
-                }
-                FabricOutput::Dropped {
-                    at,
-                    place,
-                    cause,
-                    packet,
-                } => self.dropped(at, &place, &cause.to_string(), &packet),
-            }
-        }
-    }
-
-    /// What arrives up to `until`, for each domain and in order of time.
-    fn arrivals_until(&mut self, until: Duration) -> Vec<Vec<(Duration, Arrival)>> {
-        let mut arrivals: Vec<_> = self.domains.iter().map(|_| Vec::new()).collect();
-        while let Some(entry) = self.arrivals.first_entry() {
-            let at = entry.key().0;
-            if at > until {
-                break;
-            }
-            let arrival = entry.remove();
-            arrivals[self.hosts[arrival.host.index()].domain].push((at, arrival));
-        }
-        arrivals
-    }
-
-    /// A packet reaches its host.
-    fn arrive(&mut self, at: Duration, arrival: Arrival) {
-        let Arrival { host, packet } = arrival;
-        let name = self.hosts[host.index()].name.clone();
-        let summary = summary(&packet);
-        if packet.flow.protocol == Protocol::Udp && !self.ports.contains(packet.flow.destination) {
-            let cause = "no socket is bound to the port".into();
-            self.recorder.record(
-                at,
-                &name,
-                EventKind::PacketDropped {
-                    packet: summary,
-                    cause,
-                },
-            );
-            return;
-        }
-        let received = rewritten(&packet);
-        let ready = match packet.body.tag {
-            None => Arrived::Next(vec![received]),
-            Some(tag) => self.recovery.arrived(at, tag, received),
-        };
-        let (event, ready) = match ready {
-            Arrived::Next(ready) => (EventKind::PacketDelivered(summary), ready),
-            Arrived::Early => (EventKind::PacketDelivered(summary), Vec::new()),
-            Arrived::Stale => {
-                let cause = "the segment is of the past of its connection".into();
-                let packet = summary;
-                (EventKind::PacketDropped { packet, cause }, Vec::new())
-            }
-        };
-        self.recorder.record(at, &name, event);
-        for packet in ready {
-            self.egress.hand_over(packet);
-        }
-    }
-
-    fn dropped(&mut self, at: Duration, place: &str, cause: &str, packet: &Packet<Cargo>) {
-        self.recorder.record(
-            at,
-            &place.into(),
-            EventKind::PacketDropped {
-                packet: summary(packet),
-                cause: cause.into(),
-            },
-        );
-        let cargo = &packet.body;
-        let Some((again, tag)) = cargo.tag.and_then(|tag| self.recovery.lost(tag)) else {
-            return;
-        };
-        let Some(sender) = self.fabric.topology().host_at(cargo.packet.src) else {
-            return;
-        };
-        let key = (again.max(self.now), self.next_sequence_number());
-        let again = Cargo {
-            tag: Some(tag),
-            ..cargo.clone()
-        };
-        self.retransmissions.insert(key, (sender, again));
-    }
-
-    /// Hands to the fabric what the hosts sent in the step that ends now, and what they send again.
-    fn send_all(&mut self) {
-        let mut sent: Vec<(Duration, HostId, Cargo)> = Vec::new();
-        while let Some(entry) = self.retransmissions.first_entry() {
-            let at = entry.key().0;
-            if at > self.now {
-                break;
-            }
-            let (host, cargo) = entry.remove();
-            let packet = in_fabric(cargo.clone());
-            let attempt = cargo.tag.map_or(0, |tag| tag.attempt());
-            self.recorder.record(
-                at,
-                &self.hosts[host.index()].name,
-                EventKind::Retransmission {
-                    packet: summary(&packet),
-                    attempt,
-                },
-            );
-            sent.push((at, host, cargo));
-        }
-        for (at, packet) in self.egress.take() {
-            let mut packet = in_fabric(Cargo {
-                packet,
-                class: TrafficClass::BestEffort,
-                tag: None,
-            });
-            packet.body.class = self.ports.class_of(packet.flow.source);
-            let Some(host) = self.fabric.topology().host_at(packet.flow.source.ip()) else {
-                self.dropped(at, "core", "no host has the source address", &packet);
-                continue;
-            };
-            packet.body.tag = packet.tcp.map(|signal| {
-                let direction = (packet.flow.source, packet.flow.destination);
-                self.recovery.sent(at, direction, signal)
-            });
-            let name = &self.hosts[host.index()].name;
-            self.recorder
-                .record(at, name, EventKind::PacketSent(summary(&packet)));
-            sent.push((at, host, packet.body));
-        }
-        // Stable: what is sent at the same time goes in the order in which it was sent.
-        sent.sort_by_key(|(at, ..)| *at);
-        for (at, host, cargo) in sent {
-            self.fabric.inject(at, host, in_fabric(cargo));
-        }
     }
 
     fn record_entropy(&self, at: Duration, host: &HostName) {
@@ -453,9 +264,4 @@ impl Running {
     fn set(&self, host: &HostName) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = host.clone();
     }
-}
-
-/// Tokio's timers tick in milliseconds, so steps are made of them.
-fn whole_milliseconds(delay: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
 }

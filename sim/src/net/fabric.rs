@@ -1,16 +1,25 @@
 //! The way of packets through a [`Topology`], hop by hop and in time order.
 
+mod gateway;
+#[cfg(test)]
+mod tests;
+mod wire;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
+use ringtrue::net::TrafficClass;
 
+use self::gateway::{Gateway, Onward};
+use self::wire::{Wire, Wires};
 use super::cause::DropCause;
 use super::flow::{Flow, TcpSignal};
-use super::link::{Link, LinkConfig, LinkPair, Transmission};
-use super::nat::{Nat, Verdict};
+use super::link::{Arrival, Damage, LinkPair, Transmission};
+use super::nat::Nat;
 use super::topology::{HostId, NetworkId, Topology};
+use crate::fault::Direction;
 
 /// A packet on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +30,19 @@ pub struct Packet<B> {
     pub tcp: Option<TcpSignal>,
     /// Its length with all headers.
     pub size_bytes: usize,
+    /// How it wants to be treated.
+    pub class: TrafficClass,
+    /// What links did to its bits so far.
+    pub damage: Damage,
     /// What is delivered, opaque to the network.
     pub body: B,
+}
+
+/// What a packet carries through the network.
+pub trait Body: Clone {
+    /// The body of the TCP reset that answers this segment (RFC 9293 section 3.10.7.1); none where
+    /// it is a datagram, or a reset itself.
+    fn reset(&self) -> Option<Self>;
 }
 
 /// What became of a packet.
@@ -68,57 +88,60 @@ impl<B> FabricOutput<B> {
 /// after `advance(until)` everything is known that arrives up to `until` +
 /// [`minimal_last_hop_delay`](Self::minimal_last_hop_delay). Together they are how far hosts may run
 /// by themselves.
+///
+/// Queues of slow links stand between gateways and the core only: a packet that waits in one could
+/// be overtaken by a later one, so where it goes is known only when it leaves.
 #[derive(Debug)]
 pub struct Fabric<B> {
     topology: Topology,
-    gateways: Vec<Gateway>,
-    host_links: Vec<Wires>,
-    owners: BTreeMap<IpAddr, Owner>,
-    queue: BTreeMap<(Duration, u64), (Place, Packet<B>)>,
+    gateways: Vec<Gateway<Packet<B>>>,
+    host_links: Vec<Wires<Packet<B>>>,
+    /// Who has which address, as seen from the core.
+    at_core: BTreeMap<IpAddr, Owner>,
+    queue: BTreeMap<(Duration, u64), Move<B>>,
     sequence_number: u64,
     advanced_until: Duration,
-    /// What the hosts' own links lost since the last call to [`advance`](Self::advance).
-    lost_at_once: Vec<FabricOutput<B>>,
+    /// What became certain outside of [`advance`](Self::advance).
+    early: Vec<FabricOutput<B>>,
 }
 
-impl<B> Fabric<B> {
+/// What happens next to a packet, or to a queue.
+#[derive(Debug)]
+enum Move<B> {
+    /// The packet reaches a node.
+    Reach(Place, Packet<B>),
+    /// A packet has left the queue before this link.
+    Depart(Hop),
+}
+
+impl<B: Body> Fabric<B> {
     /// Puts a topology in motion. `stream` is asked once for each label and must give a generator
     /// that depends on nothing but the label and the seed of the run; the labels are
     /// `link NAME up`, `link NAME down` (NAME of a host, server or network) and `nat NAME`.
     #[must_use]
     pub fn new(topology: Topology, mut stream: impl FnMut(&str) -> ChaCha8Rng) -> Self {
-        let mut owners = BTreeMap::new();
-        let mut gateways = Vec::new();
-        for (network, id) in topology.networks.iter().zip(topology.networks()) {
-            owners.extend(
-                network
-                    .external
-                    .map(|address| (address, Owner::Gateway(id))),
-            );
-            gateways.push(Gateway {
-                nat: network
-                    .external
-                    .zip(network.config.nat.clone())
-                    .map(|(external, config)| Nat::new(external, config)),
-                nat_rng: stream(&format!("nat {}", network.name)),
-                uplink: Wires::new(&network.name, network.config.uplink, &mut stream),
-            });
-        }
-        let mut host_links = Vec::new();
-        for (host, id) in topology.hosts.iter().zip(topology.hosts()) {
-            owners.insert(host.address, Owner::Host(id));
-            host_links.push(Wires::new(&host.name, host.link, &mut stream));
-        }
-        Self {
+        let gateways = topology
+            .networks
+            .iter()
+            .map(|network| Gateway::new(network, &mut stream))
+            .collect();
+        let host_links = topology
+            .hosts
+            .iter()
+            .map(|host| Wires::new(&host.name, host.link, &mut stream))
+            .collect();
+        let mut fabric = Self {
             topology,
             gateways,
             host_links,
-            owners,
+            at_core: BTreeMap::new(),
             queue: BTreeMap::new(),
             sequence_number: 0,
             advanced_until: Duration::ZERO,
-            lost_at_once: Vec::new(),
-        }
+            early: Vec::new(),
+        };
+        fabric.register_addresses();
+        fabric
     }
 
     /// What is connected to what.
@@ -135,39 +158,41 @@ impl<B> Fabric<B> {
     /// When the packet would reach the first node before the time already advanced to: the past
     /// cannot be changed any more.
     pub fn inject(&mut self, now: Duration, host: HostId, packet: Packet<B>) {
-        let reaches = now + self.host_links[host.index()].up.link.config().delay;
+        let reaches = now + self.host_links[host.index()].up.delay_min();
         assert!(
             reaches >= self.advanced_until,
             "{} sends at {now:?}, but the network has advanced to {:?}",
             self.topology.host_name(host),
             self.advanced_until
         );
-        let lost = self.transmit(now, Hop::FromHost(host), packet);
-        self.lost_at_once.extend(lost);
+        let mut outputs = std::mem::take(&mut self.early);
+        self.transmit(now, Hop::FromHost(host), packet, &mut outputs);
+        self.early = outputs;
     }
 
     /// Moves all packets on their way up to and including `until`. Gives what became certain by
     /// that, in order of time.
     ///
     /// A later call may report a delivery that is earlier than one reported now, to another host
-    /// and never before the limit that the type's description names. The deliveries to one host
-    /// are always in order.
+    /// and never before the limit that the type's description names.
     pub fn advance(&mut self, until: Duration) -> Vec<FabricOutput<B>> {
-        let mut outputs = std::mem::take(&mut self.lost_at_once);
+        let mut outputs = std::mem::take(&mut self.early);
         while let Some(entry) = self.queue.first_entry() {
             let at = entry.key().0;
             if at > until {
                 break;
             }
-            let (place, packet) = entry.remove();
-            outputs.extend(self.forward(at, place, packet));
+            match entry.remove() {
+                Move::Reach(place, packet) => self.forward(at, place, packet, &mut outputs),
+                Move::Depart(hop) => self.depart(at, hop, &mut outputs),
+            }
         }
         self.advanced_until = self.advanced_until.max(until);
         outputs.sort_by_key(FabricOutput::at);
         outputs
     }
 
-    /// When the next packet reaches a node; none when nothing is on its way.
+    /// When something happens next; none when nothing is on its way.
     #[must_use]
     pub fn next_event_at(&self) -> Option<Duration> {
         self.queue.first_key_value().map(|((at, _), _)| *at)
@@ -179,7 +204,7 @@ impl<B> Fabric<B> {
     pub fn minimal_first_hop_delay(&self) -> Duration {
         self.host_links
             .iter()
-            .map(|wires| wires.up.link.config().delay)
+            .map(|wires| wires.up.delay_min())
             .min()
             .unwrap_or(Duration::MAX)
     }
@@ -190,190 +215,351 @@ impl<B> Fabric<B> {
     pub fn minimal_last_hop_delay(&self) -> Duration {
         self.host_links
             .iter()
-            .map(|wires| wires.down.link.config().delay)
+            .map(|wires| wires.down.delay_min())
             .min()
             .unwrap_or(Duration::MAX)
     }
 
     /// Changes the link of a host or server for packets sent into it from now on.
-    pub fn reconfigure_host_link(&mut self, host: HostId, config: LinkPair) {
-        self.host_links[host.index()].reconfigure(config);
+    pub fn reconfigure_host_link(&mut self, now: Duration, host: HostId, config: LinkPair) {
+        self.host_links[host.index()].reconfigure(now, config);
     }
 
-    /// Changes the uplink of a network for packets sent into it from now on.
-    pub fn reconfigure_uplink(&mut self, network: NetworkId, config: LinkPair) {
-        self.gateways[network.index()].uplink.reconfigure(config);
+    /// Changes the uplink of a network for packets sent into it from now on. What waits in its queue
+    /// goes by the new rate.
+    pub fn reconfigure_uplink(&mut self, now: Duration, network: NetworkId, config: LinkPair) {
+        self.gateways[network.index()]
+            .uplink
+            .reconfigure(now, config);
+        for hop in [Hop::Up(network), Hop::Down(network)] {
+            self.schedule_departure(now, hop);
+        }
     }
 
-    /// The NAT of a network, where it has one.
-    pub fn nat_mut(&mut self, network: NetworkId) -> Option<&mut Nat> {
-        self.gateways[network.index()].nat.as_mut()
+    /// The links of a network's uplink as they are now.
+    #[must_use]
+    pub fn uplink(&self, network: NetworkId) -> LinkPair {
+        self.gateways[network.index()].uplink.config()
     }
 
-    fn enqueue(&mut self, at: Duration, place: Place, packet: Packet<B>) {
-        self.queue
-            .insert((at, self.sequence_number), (place, packet));
+    /// The NAT of a network, where it has one, with the generator that it draws from.
+    pub fn nat_mut(&mut self, network: NetworkId) -> Option<(&mut Nat, &mut ChaCha8Rng)> {
+        let gateway = &mut self.gateways[network.index()];
+        gateway.nat.as_mut().map(|nat| (nat, &mut gateway.rng))
+    }
+
+    /// Restarts the NAT of a network: its mappings are gone, and it has a new external address where
+    /// `address` says so. Gives how many mappings were lost.
+    ///
+    /// # Errors
+    ///
+    /// When no address is left to give.
+    pub fn restart_nat(
+        &mut self,
+        now: Duration,
+        network: NetworkId,
+        address: crate::fault::AddressAfter,
+    ) -> Result<usize, super::topology::TopologyError> {
+        use crate::fault::AddressAfter;
+        let Some(nat) = &mut self.gateways[network.index()].nat else {
+            return Ok(0);
+        };
+        let lost = nat.live_mappings(now);
+        let mut pool = nat.externals().to_vec();
+        if address == AddressAfter::New {
+            let mut fresh = Vec::new();
+            for _ in &pool {
+                fresh.push(self.topology.another_external(network)?);
+            }
+            let scope = self.scope_mut(self.topology.behind(network));
+            scope.retain(|address, _| !pool.contains(address));
+            scope.extend(
+                fresh
+                    .iter()
+                    .map(|address| (*address, Owner::Gateway(network))),
+            );
+            pool = fresh;
+        }
+        if let Some(nat) = &mut self.gateways[network.index()].nat {
+            nat.restart(pool);
+        }
+        Ok(lost)
+    }
+
+    /// Makes packets through the gateway of `network` vanish in this direction; `None` ends it.
+    pub fn set_blackhole(&mut self, network: NetworkId, direction: Option<Direction>) {
+        self.gateways[network.index()].blackhole = direction;
+    }
+
+    /// Books every address where it can be reached: in its own network, and above it up to the first
+    /// translator.
+    fn register_addresses(&mut self) {
+        for id in self.topology.networks() {
+            let externals = self.topology.externals(id).to_vec();
+            let behind = self.topology.behind(id);
+            for address in externals {
+                self.register(address, behind, Owner::Gateway(id));
+            }
+        }
+        for id in self.topology.hosts() {
+            let network = self.topology.network_of(id);
+            for address in self.topology.addresses(id).to_vec() {
+                self.register(address, network, Owner::Host(id));
+            }
+        }
+    }
+
+    fn register(&mut self, address: IpAddr, scope: Option<NetworkId>, owner: Owner) {
+        let (mut scope, mut owner) = (scope, owner);
+        loop {
+            self.scope_mut(scope).insert(address, owner);
+            let Some(network) = scope else {
+                return;
+            };
+            // Private addresses mean nothing outside of their network.
+            if address.is_ipv4() && self.gateways[network.index()].nat.is_some() {
+                return;
+            }
+            owner = Owner::Gateway(network);
+            scope = self.topology.behind(network);
+        }
+    }
+
+    fn scope_mut(&mut self, scope: Option<NetworkId>) -> &mut BTreeMap<IpAddr, Owner> {
+        match scope {
+            Some(network) => &mut self.gateways[network.index()].inside,
+            None => &mut self.at_core,
+        }
+    }
+
+    fn enqueue(&mut self, at: Duration, what: Move<B>) {
+        self.queue.insert((at, self.sequence_number), what);
         self.sequence_number += 1;
     }
 
-    /// Moves a packet on by one hop. Gives an output when the packet is never seen again.
+    /// Moves a packet on by one hop.
     fn forward(
         &mut self,
         at: Duration,
         place: Place,
         mut packet: Packet<B>,
-    ) -> Option<FabricOutput<B>> {
-        let hop = match place {
-            Place::Gateway(network, Direction::Up) => self.route_up(at, network, &mut packet),
-            Place::Gateway(network, Direction::Down) => self.route_down(at, network, &mut packet),
-            Place::Core => self.route_at_core(&packet),
-        };
-        match hop {
-            Ok(hop) => self.transmit(at, hop, packet),
-            Err(cause) => {
-                let place = self.place_name(place);
-                Some(FabricOutput::Dropped {
-                    at,
-                    place,
-                    cause,
-                    packet,
-                })
+        outputs: &mut Vec<FabricOutput<B>>,
+    ) {
+        let onward = match place {
+            Place::Gateway(network, From::Inside) => {
+                self.gateways[network.index()].route_up(at, &mut packet)
             }
-        }
-    }
-
-    /// A packet that comes to a gateway from one of its hosts.
-    fn route_up(
-        &mut self,
-        at: Duration,
-        network: NetworkId,
-        packet: &mut Packet<B>,
-    ) -> Result<Hop, DropCause> {
-        if let Some(host) = self.local_host(network, packet) {
-            return Ok(Hop::ToHost(host));
-        }
-        self.check_firewall(network, packet)?;
-        let gateway = &mut self.gateways[network.index()];
-        if let Some(nat) = &mut gateway.nat {
-            packet.flow = match nat.outbound(at, packet.flow, packet.tcp, &mut gateway.nat_rng) {
-                Verdict::Forward(flow) => flow,
-                Verdict::Drop(cause) => return Err(cause),
-            };
-        }
-        // A hairpinned packet has become local.
-        Ok(self
-            .local_host(network, packet)
-            .map_or(Hop::ToCore(network), Hop::ToHost))
-    }
-
-    /// A packet that comes to a gateway from the core.
-    fn route_down(
-        &mut self,
-        at: Duration,
-        network: NetworkId,
-        packet: &mut Packet<B>,
-    ) -> Result<Hop, DropCause> {
-        self.check_firewall(network, packet)?;
-        if let Some(nat) = &mut self.gateways[network.index()].nat {
-            packet.flow = match nat.inbound(at, packet.flow, packet.tcp) {
-                Verdict::Forward(flow) => flow,
-                Verdict::Drop(cause) => return Err(cause),
-            };
-        }
-        self.local_host(network, packet)
-            .map(Hop::ToHost)
-            .ok_or(DropCause::NoRoute)
-    }
-
-    fn route_at_core(&self, packet: &Packet<B>) -> Result<Hop, DropCause> {
-        match self.owners.get(&packet.flow.destination.ip()) {
-            None => Err(DropCause::NoRoute),
-            Some(Owner::Gateway(network)) => Ok(Hop::FromCore(*network)),
-            Some(Owner::Host(host)) => match self.topology.network_of(*host) {
-                None => Ok(Hop::ToHost(*host)),
-                // Private addresses mean nothing outside of their network.
-                Some(network) if self.gateways[network.index()].nat.is_some() => {
-                    Err(DropCause::NoRoute)
-                }
-                Some(network) => Ok(Hop::FromCore(network)),
+            Place::Gateway(network, From::Outside) => {
+                self.gateways[network.index()].route_down(at, &mut packet)
+            }
+            Place::Core => match self.at_core.get(&packet.flow.destination.ip()) {
+                Some(owner) => Onward::To(*owner),
+                None => Onward::Drop(DropCause::NoRoute),
             },
+        };
+        let hop = match onward {
+            Onward::To(Owner::Host(host)) => Hop::ToHost(host),
+            Onward::To(Owner::Gateway(network)) => Hop::Down(network),
+            Onward::Up => match place {
+                Place::Gateway(network, _) => Hop::Up(network),
+                Place::Core => unreachable!("nothing is above the core"),
+            },
+            Onward::Drop(cause) => return outputs.push(self.dropped(at, place, cause, packet)),
+            Onward::Refuse(cause) => {
+                self.reset_sender(at, place, &packet, outputs);
+                return outputs.push(self.dropped(at, place, cause, packet));
+            }
+        };
+        self.transmit(at, hop, packet, outputs);
+    }
+
+    /// Answers a segment with a reset, as its destination would.
+    fn reset_sender(
+        &mut self,
+        at: Duration,
+        place: Place,
+        packet: &Packet<B>,
+        outputs: &mut Vec<FabricOutput<B>>,
+    ) {
+        let (Some(body), Place::Gateway(network, from)) = (packet.body.reset(), place) else {
+            return;
+        };
+        let answer = Packet {
+            flow: packet.flow.reversed(),
+            tcp: Some(TcpSignal::RST),
+            size_bytes: 40,
+            damage: Damage::None,
+            class: TrafficClass::BestEffort,
+            body,
+        };
+        let hop = match from {
+            From::Outside => Hop::Up(network),
+            From::Inside => {
+                let inside = &self.gateways[network.index()].inside;
+                match inside.get(&answer.flow.destination.ip()) {
+                    Some(Owner::Host(host)) => Hop::ToHost(*host),
+                    Some(Owner::Gateway(below)) => Hop::Down(*below),
+                    None => return,
+                }
+            }
+        };
+        self.transmit(at, hop, answer, outputs);
+    }
+
+    /// Sends a packet into a link, or into the queue before it.
+    fn transmit(
+        &mut self,
+        at: Duration,
+        hop: Hop,
+        packet: Packet<B>,
+        outputs: &mut Vec<FabricOutput<B>>,
+    ) {
+        let wire = self.wire_mut(hop);
+        let Some(shaper) = &mut wire.shaper else {
+            return self.propagate(at, hop, packet, outputs);
+        };
+        let (size_bytes, class) = (packet.size_bytes, packet.class);
+        match shaper.offer(at, size_bytes, class, packet) {
+            Ok(()) => self.schedule_departure(at, hop),
+            Err(packet) => outputs.push(FabricOutput::Dropped {
+                at,
+                place: wire.label.clone(),
+                cause: DropCause::QueueFull,
+                packet,
+            }),
         }
     }
 
-    fn transmit(&mut self, at: Duration, hop: Hop, packet: Packet<B>) -> Option<FabricOutput<B>> {
-        let wire = match hop {
-            Hop::FromHost(host) => &mut self.host_links[host.index()].up,
-            Hop::ToHost(host) => &mut self.host_links[host.index()].down,
-            Hop::ToCore(network) => &mut self.gateways[network.index()].uplink.up,
-            Hop::FromCore(network) => &mut self.gateways[network.index()].uplink.down,
+    fn schedule_departure(&mut self, now: Duration, hop: Hop) {
+        let wire = self.wire_mut(hop);
+        let Some(shaper) = &wire.shaper else {
+            return;
         };
-        let Transmission::Arrives(arrival) = wire.link.transmit(at, &mut wire.rng) else {
-            let place = wire.label.clone();
-            return Some(FabricOutput::Dropped {
+        let Some(at) = shaper.next_departure().map(|at| at.max(now)) else {
+            return;
+        };
+        if wire.departure_at.is_none_or(|booked| at < booked) {
+            wire.departure_at = Some(at);
+            self.enqueue(at, Move::Depart(hop));
+        }
+    }
+
+    /// Lets go what has left the queue before a link.
+    fn depart(&mut self, at: Duration, hop: Hop, outputs: &mut Vec<FabricOutput<B>>) {
+        let wire = self.wire_mut(hop);
+        if wire.departure_at.is_some_and(|booked| booked <= at) {
+            wire.departure_at = None;
+        }
+        while let Some(packet) = self
+            .wire_mut(hop)
+            .shaper
+            .as_mut()
+            .and_then(|shaper| shaper.depart(at))
+        {
+            self.propagate(at, hop, packet, outputs);
+        }
+        self.schedule_departure(at, hop);
+    }
+
+    /// Sends a packet through a link that is free.
+    fn propagate(
+        &mut self,
+        at: Duration,
+        hop: Hop,
+        packet: Packet<B>,
+        outputs: &mut Vec<FabricOutput<B>>,
+    ) {
+        let wire = self.wire_mut(hop);
+        match wire.transmit(at, &packet) {
+            Transmission::Arrives(arrival) => self.arrive(arrival, hop, packet, outputs),
+            Transmission::Duplicated([first, second]) => {
+                self.arrive(first, hop, packet.clone(), outputs);
+                self.arrive(second, hop, packet, outputs);
+            }
+            Transmission::Dropped(cause) => outputs.push(FabricOutput::Dropped {
                 at,
-                place,
-                cause: DropCause::Loss,
+                place: wire.label.clone(),
+                cause,
                 packet,
-            });
-        };
+            }),
+        }
+    }
+
+    fn arrive(
+        &mut self,
+        arrival: Arrival,
+        hop: Hop,
+        mut packet: Packet<B>,
+        outputs: &mut Vec<FabricOutput<B>>,
+    ) {
+        let Arrival { at, damage } = arrival;
+        if packet.damage == Damage::None {
+            packet.damage = damage;
+        }
         let next = match hop {
             Hop::ToHost(host) => {
-                return Some(FabricOutput::Deliver {
-                    at: arrival,
-                    host,
-                    packet,
-                });
+                return outputs.push(FabricOutput::Deliver { at, host, packet });
             }
             Hop::FromHost(host) => match self.topology.network_of(host) {
-                Some(network) => Place::Gateway(network, Direction::Up),
+                Some(network) => Place::Gateway(network, From::Inside),
                 None => Place::Core,
             },
-            Hop::ToCore(_) => Place::Core,
-            Hop::FromCore(network) => Place::Gateway(network, Direction::Down),
+            Hop::Up(network) => match self.topology.behind(network) {
+                Some(above) => Place::Gateway(above, From::Inside),
+                None => Place::Core,
+            },
+            Hop::Down(network) => Place::Gateway(network, From::Outside),
         };
-        self.enqueue(arrival, next, packet);
-        None
+        self.enqueue(at, Move::Reach(next, packet));
     }
 
-    fn local_host(&self, network: NetworkId, packet: &Packet<B>) -> Option<HostId> {
-        match self.owners.get(&packet.flow.destination.ip()) {
-            Some(Owner::Host(host)) if self.topology.network_of(*host) == Some(network) => {
-                Some(*host)
-            }
-            _ => None,
+    fn wire_mut(&mut self, hop: Hop) -> &mut Wire<Packet<B>> {
+        match hop {
+            Hop::FromHost(host) => &mut self.host_links[host.index()].up,
+            Hop::ToHost(host) => &mut self.host_links[host.index()].down,
+            Hop::Up(network) => &mut self.gateways[network.index()].uplink.up,
+            Hop::Down(network) => &mut self.gateways[network.index()].uplink.down,
         }
     }
 
-    fn check_firewall(&self, network: NetworkId, packet: &Packet<B>) -> Result<(), DropCause> {
-        self.topology.networks[network.index()]
-            .config
-            .firewall
-            .check(packet.flow.protocol)
-    }
-
-    fn place_name(&self, place: Place) -> String {
-        match place {
-            Place::Gateway(network, _) => {
-                format!("gateway {}", self.topology.network_name(network))
-            }
+    fn dropped(
+        &self,
+        at: Duration,
+        place: Place,
+        cause: DropCause,
+        packet: Packet<B>,
+    ) -> FabricOutput<B> {
+        let place = match place {
+            Place::Gateway(network, _) => gateway_name(self.topology.network_name(network)),
             Place::Core => "core".to_owned(),
+        };
+        FabricOutput::Dropped {
+            at,
+            place,
+            cause,
+            packet,
         }
     }
+}
+
+/// The name under which the gateway of a network drops packets.
+#[must_use]
+pub fn gateway_name(network: &str) -> String {
+    format!("gateway {network}")
 }
 
 /// The node at which a packet is, and for a gateway where it came from.
 #[derive(Debug, Clone, Copy)]
 enum Place {
-    Gateway(NetworkId, Direction),
+    Gateway(NetworkId, From),
     Core,
 }
 
+/// The side of a gateway that a packet comes from.
 #[derive(Debug, Clone, Copy)]
-enum Direction {
-    /// Towards the core.
-    Up,
-    /// From the core.
-    Down,
+enum From {
+    Inside,
+    Outside,
 }
 
 /// The link that a packet enters.
@@ -381,8 +567,10 @@ enum Direction {
 enum Hop {
     FromHost(HostId),
     ToHost(HostId),
-    ToCore(NetworkId),
-    FromCore(NetworkId),
+    /// From the gateway of a network to what it is connected to.
+    Up(NetworkId),
+    /// To the gateway of a network from what it is connected to.
+    Down(NetworkId),
 }
 
 /// Who has an address.
@@ -391,53 +579,3 @@ enum Owner {
     Host(HostId),
     Gateway(NetworkId),
 }
-
-#[derive(Debug)]
-struct Gateway {
-    nat: Option<Nat>,
-    nat_rng: ChaCha8Rng,
-    uplink: Wires,
-}
-
-/// Both directions of a link.
-#[derive(Debug)]
-struct Wires {
-    up: Wire,
-    down: Wire,
-}
-
-impl Wires {
-    fn new(name: &str, config: LinkPair, stream: &mut impl FnMut(&str) -> ChaCha8Rng) -> Self {
-        Self {
-            up: Wire::new(format!("link {name} up"), config.up, stream),
-            down: Wire::new(format!("link {name} down"), config.down, stream),
-        }
-    }
-
-    fn reconfigure(&mut self, config: LinkPair) {
-        self.up.link.reconfigure(config.up);
-        self.down.link.reconfigure(config.down);
-    }
-}
-
-/// One direction of a link, with its own random stream so that no other link shifts its draws.
-#[derive(Debug)]
-struct Wire {
-    label: String,
-    link: Link,
-    rng: ChaCha8Rng,
-}
-
-impl Wire {
-    fn new(label: String, config: LinkConfig, stream: &mut impl FnMut(&str) -> ChaCha8Rng) -> Self {
-        let rng = stream(&label);
-        Self {
-            label,
-            link: Link::new(config),
-            rng,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

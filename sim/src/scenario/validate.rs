@@ -132,6 +132,7 @@ fn link(document: &LinkDocument, default: LinkConfig) -> LinkConfig {
     LinkConfig {
         delay: document.delay.map_or(default.delay, |delay| delay.0),
         loss: document.loss.map_or(default.loss, |loss| loss.0),
+        rate: None,
     }
 }
 

@@ -1,47 +1,82 @@
 //! Packets between the kernels, which have sockets, and the fabric, which has places.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use ringtrue::net::TrafficClass;
-use turmoil_net::{Packet as KernelPacket, Transport};
+use turmoil_net::{Packet as KernelPacket, TcpFlags, TcpSegment, Transport};
 
 use super::tcp::Tag;
-use crate::net::fabric::Packet;
-use crate::net::flow::{Flow, TcpSignal};
+use crate::net::fabric::{Body, Packet};
+use crate::net::flow::{Flow, Protocol, TcpSignal};
+use crate::net::link::Damage;
+use crate::net::topology::HostId;
 use crate::trace::PacketSummary;
 use crate::trace::event::TcpSummary;
 
-/// The size of an IPv4 header without options (RFC 791 section 3.1), which every packet has.
-const IP_HEADER_BYTES: usize = 20;
+/// The size of an IPv4 header without options (RFC 791 section 3.1).
+const IPV4_HEADER_BYTES: usize = 20;
+/// The size of an IPv6 header without extensions (RFC 8200 section 3).
+const IPV6_HEADER_BYTES: usize = 40;
 /// The size of a UDP header (RFC 768).
 const UDP_HEADER_BYTES: usize = 8;
 /// The size of a TCP header without options (RFC 9293 section 3.1).
 const TCP_HEADER_BYTES: usize = 20;
+
 /// What a packet of the fabric carries.
 #[derive(Debug, Clone)]
 pub(super) struct Cargo {
     pub(super) packet: KernelPacket,
-    pub(super) class: TrafficClass,
+    /// Who sent it; `None` where a middlebox made it up.
+    pub(super) sender: Option<HostId>,
     pub(super) tag: Option<Tag>,
 }
 
-/// A kernel's packet as the fabric carries it.
-pub(super) fn in_fabric(cargo: Cargo) -> Packet<Cargo> {
+impl Body for Cargo {
+    fn reset(&self) -> Option<Self> {
+        let Transport::Tcp(segment) = &self.packet.payload else {
+            return None;
+        };
+        if segment.flags.rst {
+            return None;
+        }
+        let length = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
+        let flags = u32::from(segment.flags.syn) + u32::from(segment.flags.fin);
+        Some(Self {
+            packet: KernelPacket {
+                payload: Transport::Tcp(TcpSegment {
+                    seq: segment.ack,
+                    ack: segment.seq.wrapping_add(length).wrapping_add(flags),
+                    flags: TcpFlags {
+                        rst: true,
+                        ack: true,
+                        ..TcpFlags::default()
+                    },
+                    window: 0,
+                    payload: Bytes::new(),
+                    ..*segment
+                }),
+                ..self.packet
+            },
+            sender: None,
+            tag: None,
+        })
+    }
+}
+
+/// A kernel's packet as the fabric carries it, from a machine that knows itself by `source`.
+pub(super) fn in_fabric(cargo: Cargo, source: IpAddr, class: TrafficClass) -> Packet<Cargo> {
     let packet = &cargo.packet;
-    let (flow, tcp, size_bytes) = match &packet.payload {
+    let (protocol, ports, tcp, size_bytes) = match &packet.payload {
         Transport::Udp(datagram) => (
-            Flow::udp(
-                SocketAddr::new(packet.src, datagram.src_port),
-                SocketAddr::new(packet.dst, datagram.dst_port),
-            ),
+            Protocol::Udp,
+            (datagram.src_port, datagram.dst_port),
             None,
             UDP_HEADER_BYTES + datagram.payload.len(),
         ),
         Transport::Tcp(segment) => (
-            Flow::tcp(
-                SocketAddr::new(packet.src, segment.src_port),
-                SocketAddr::new(packet.dst, segment.dst_port),
-            ),
+            Protocol::Tcp,
+            (segment.src_port, segment.dst_port),
             Some(TcpSignal {
                 syn: segment.flags.syn,
                 ack: segment.flags.ack,
@@ -51,16 +86,27 @@ pub(super) fn in_fabric(cargo: Cargo) -> Packet<Cargo> {
             TCP_HEADER_BYTES + segment.payload.len(),
         ),
     };
+    let ip_header_bytes = match packet.dst {
+        IpAddr::V4(_) => IPV4_HEADER_BYTES,
+        IpAddr::V6(_) => IPV6_HEADER_BYTES,
+    };
     Packet {
-        flow,
+        flow: Flow {
+            protocol,
+            source: SocketAddr::new(source, ports.0),
+            destination: SocketAddr::new(packet.dst, ports.1),
+        },
         tcp,
-        size_bytes: IP_HEADER_BYTES + size_bytes,
+        size_bytes: ip_header_bytes + size_bytes,
+        class,
+        damage: Damage::None,
         body: cargo,
     }
 }
 
-/// The packet as its receiver sees it: with the addresses that the NATs on the way left in it.
-pub(super) fn rewritten(packet: &Packet<Cargo>) -> KernelPacket {
+/// The packet as the kernel of its receiver sees it: with the addresses that the NATs on the way left
+/// in it, and the receiver's own as its kernel knows it.
+pub(super) fn rewritten(packet: &Packet<Cargo>, receiver: IpAddr) -> KernelPacket {
     let mut received = packet.body.packet.clone();
     let Flow {
         source,
@@ -68,11 +114,14 @@ pub(super) fn rewritten(packet: &Packet<Cargo>) -> KernelPacket {
         ..
     } = packet.flow;
     received.src = source.ip();
-    received.dst = destination.ip();
+    received.dst = receiver;
     match &mut received.payload {
         Transport::Udp(datagram) => {
             datagram.src_port = source.port();
             datagram.dst_port = destination.port();
+            if let Damage::Undetected { position } = packet.damage {
+                datagram.payload = with_one_bit_flipped(&datagram.payload, position);
+            }
         }
         Transport::Tcp(segment) => {
             segment.src_port = source.port();
@@ -80,6 +129,15 @@ pub(super) fn rewritten(packet: &Packet<Cargo>) -> KernelPacket {
         }
     }
     received
+}
+
+fn with_one_bit_flipped(payload: &Bytes, position: u32) -> Bytes {
+    let mut bytes = payload.to_vec();
+    if !bytes.is_empty() {
+        let bit = position as usize % (bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+    bytes.into()
 }
 
 pub(super) fn summary(packet: &Packet<Cargo>) -> PacketSummary {
@@ -108,7 +166,7 @@ pub(super) fn summary(packet: &Packet<Cargo>) -> PacketSummary {
         protocol: packet.flow.protocol,
         source: packet.flow.source,
         destination: packet.flow.destination,
-        class: packet.body.class,
+        class: packet.class,
         tcp,
         payload,
     }

@@ -195,6 +195,19 @@ impl Domain {
         egress.collect(until);
     }
 
+    /// Goes on at `now` after having stood still: every timer of the time between is due at once.
+    pub fn resume(&self, now: Duration) {
+        self.enter(|runtime| {
+            runtime.block_on(async {
+                let stood_still = self
+                    .clock
+                    .instant(now)
+                    .saturating_duration_since(Instant::now());
+                tokio::time::advance(stood_still).await;
+            });
+        });
+    }
+
     /// Drops every task where it stands.
     pub fn end(self) {
         let clock = swap_clock(self.readings.get());

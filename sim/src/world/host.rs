@@ -16,66 +16,67 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ringtrue::net::{ByteStream, DatagramSocket, Interface, Net, StreamListener, TrafficClass};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use turmoil_net::HostId;
 use turmoil_net::shim::tokio::net::{TcpListener, TcpStream, UdpSocket};
 
+use super::device::{Address, Carrier, Device, Lookup};
 use super::domain::SendSignal;
 
 /// The names of the world and their addresses.
 pub type Names = BTreeMap<String, Vec<IpAddr>>;
 
-/// The network as one simulated host sees it.
+/// The network as one simulated machine sees it.
 #[derive(Clone)]
 pub struct HostNet {
-    kernel: Kernel,
-    address: IpAddr,
+    device: Device,
     names: Arc<Names>,
     name_delay: Duration,
     ports: OpenPorts,
-}
-
-/// The stack of one host.
-#[derive(Clone)]
-struct Kernel {
-    host: HostId,
     signal: SendSignal,
 }
 
-/// The UDP ports that are open in the world, and how their packets are marked. The kernel drops what comes to a closed one without a
-/// word; the world asks here first, so that the drop has a cause.
+/// The stack of one interface.
+#[derive(Clone)]
+struct Kernel {
+    host: HostId,
+    address: Address,
+    signal: SendSignal,
+}
+
+/// The UDP ports that are open in the world, by the addresses of the kernels, and how their packets
+/// are marked. The kernel drops what comes to a closed one without a word; the world asks here first,
+/// so that the drop has a cause.
 #[derive(Clone, Debug, Default)]
 pub struct OpenPorts {
     open: Arc<Mutex<BTreeMap<SocketAddr, TrafficClass>>>,
 }
 
 impl HostNet {
-    /// The network of `host`, whose only address is `address`. Looking up a name takes
-    /// `name_delay`, and `signal` is raised when a socket may have sent something.
+    /// The network of `device`. Looking up a name takes `name_delay`, and `signal` is raised when a
+    /// socket may have sent something.
     #[must_use]
     pub fn new(
-        host: HostId,
-        address: IpAddr,
+        device: Device,
         names: Arc<Names>,
         name_delay: Duration,
         ports: OpenPorts,
         signal: SendSignal,
     ) -> Self {
         Self {
-            kernel: Kernel { host, signal },
-            address,
+            device,
             names,
             name_delay,
             ports,
+            signal,
         }
     }
 
-    /// Binds to the host's own address where the caller left it open, so that a socket's address
-    /// is always one that packets carry.
-    fn concrete(&self, local: SocketAddr) -> SocketAddr {
-        if local.ip().is_unspecified() {
-            SocketAddr::new(self.address, local.port())
-        } else {
-            local
+    fn kernel(&self, place: &super::device::Place) -> Kernel {
+        Kernel {
+            host: place.kernel,
+            address: place.address,
+            signal: self.signal.clone(),
         }
     }
 }
@@ -93,7 +94,7 @@ impl OpenPorts {
         self.lock().get(&address).copied().unwrap_or_default()
     }
 
-    /// Whether any socket is bound to `address`, on whatever port.
+    /// Whether any socket is bound to this address of a kernel, on whatever port.
     #[must_use]
     pub fn any_of(&self, address: IpAddr) -> bool {
         self.lock().keys().any(|socket| socket.ip() == address)
@@ -111,14 +112,18 @@ impl Net for HostNet {
         local: SocketAddr,
         class: TrafficClass,
     ) -> io::Result<Arc<dyn DatagramSocket>> {
-        let socket = self
-            .kernel
-            .on_host(UdpSocket::bind(self.concrete(local)))
-            .await?;
+        let place = self.device.place_for(local.ip())?;
+        let kernel = self.kernel(&place);
+        let local = SocketAddr::new(place.address.kernel, local.port());
+        let socket = kernel.on_host(UdpSocket::bind(local)).await?;
         let local = socket.local_addr()?;
         self.ports.lock().insert(local, class);
+        let born = *place.epoch.borrow();
         Ok(Arc::new(Datagrams {
-            kernel: self.kernel.clone(),
+            born,
+            epoch: place.epoch,
+            device: self.device.clone(),
+            kernel,
             local,
             ports: self.ports.clone(),
             socket,
@@ -126,23 +131,18 @@ impl Net for HostNet {
     }
 
     async fn connect_stream(&self, remote: SocketAddr) -> io::Result<Box<dyn ByteStream>> {
-        self.kernel.signal.raise();
-        let stream = self.kernel.on_host(TcpStream::connect(remote)).await?;
-        Ok(Box::new(Stream {
-            kernel: self.kernel.clone(),
-            stream,
-        }))
+        let kernel = self.kernel(&self.device.place_towards(remote.ip())?);
+        kernel.signal.raise();
+        let stream = kernel.on_host(TcpStream::connect(remote)).await?;
+        Ok(Box::new(Stream { kernel, stream }))
     }
 
     async fn listen_stream(&self, local: SocketAddr) -> io::Result<Box<dyn StreamListener>> {
-        let listener = self
-            .kernel
-            .on_host(TcpListener::bind(self.concrete(local)))
-            .await?;
-        Ok(Box::new(Listener {
-            kernel: self.kernel.clone(),
-            listener,
-        }))
+        let place = self.device.place_for(local.ip())?;
+        let kernel = self.kernel(&place);
+        let local = SocketAddr::new(place.address.kernel, local.port());
+        let listener = kernel.on_host(TcpListener::bind(local)).await?;
+        Ok(Box::new(Listener { kernel, listener }))
     }
 
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
@@ -150,38 +150,72 @@ impl Net for HostNet {
             return Ok(vec![literal]);
         }
         tokio::time::sleep(self.name_delay).await;
-        self.names.get(host).cloned().ok_or_else(|| {
+        let known = self.names.get(host).cloned().ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
                 format!("no host is named {host} in this world"),
             )
-        })
+        })?;
+        match self.device.lookup() {
+            Lookup::Works => Ok(known),
+            Lookup::AllAt(addresses) => Ok(addresses),
+            Lookup::Fails => Err(io::Error::other(format!(
+                "no name server answers for {host}"
+            ))),
+        }
     }
 
     fn interfaces(&self) -> io::Result<Vec<Interface>> {
-        Ok(vec![Interface {
-            name: "eth0".into(),
-            address: self.address,
-        }])
+        let up = self.device.up().into_iter();
+        Ok(up
+            .map(|(name, address)| Interface { name, address })
+            .collect())
     }
 }
 
 impl fmt::Debug for HostNet {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "HostNet({})", self.address)
+        write!(formatter, "HostNet({:?})", self.device.up())
     }
 }
 
 struct Datagrams {
+    device: Device,
     kernel: Kernel,
+    /// As the kernel knows it.
     local: SocketAddr,
     ports: OpenPorts,
     socket: UdpSocket,
+    born: u32,
+    epoch: watch::Receiver<u32>,
+}
+
+impl Datagrams {
+    fn is_dead(&self) -> bool {
+        *self.epoch.borrow() != self.born
+    }
+}
+
+/// What an operating system says of a socket whose interface is gone.
+fn dead() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotConnected,
+        "the interface of the socket is gone",
+    )
 }
 
 #[async_trait]
 impl DatagramSocket for Datagrams {
     async fn send_to(&self, payload: &[u8], remote: SocketAddr) -> io::Result<usize> {
+        if self.is_dead() {
+            return Err(dead());
+        }
+        if self.device.carrier_of(self.local.ip()) == Carrier::Down {
+            return Err(io::Error::new(
+                io::ErrorKind::NetworkUnreachable,
+                "the interface of the socket is down",
+            ));
+        }
         self.kernel.signal.raise();
         self.kernel
             .on_host(self.socket.send_to(payload, remote))
@@ -189,11 +223,19 @@ impl DatagramSocket for Datagrams {
     }
 
     async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.kernel.on_host(self.socket.recv_from(buffer)).await
+        let mut epoch = self.epoch.clone();
+        tokio::select! {
+            biased;
+            _ = epoch.wait_for(|epoch| *epoch != self.born) => Err(dead()),
+            received = self.kernel.on_host(self.socket.recv_from(buffer)) => received,
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.local)
+        if self.is_dead() {
+            return Err(dead());
+        }
+        Ok(self.kernel.address.seen(self.local))
     }
 }
 
@@ -224,7 +266,7 @@ impl ByteStream for Stream {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.kernel.enter();
-        self.stream.local_addr()
+        Ok(self.kernel.address.seen(self.stream.local_addr()?))
     }
 }
 
@@ -284,7 +326,7 @@ impl StreamListener for Listener {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.kernel.enter();
-        self.listener.local_addr()
+        Ok(self.kernel.address.seen(self.listener.local_addr()?))
     }
 }
 

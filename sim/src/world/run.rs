@@ -295,6 +295,7 @@ fn network_config(network: &model::Network) -> NetworkConfig {
         },
         firewall: FirewallConfig { udp: network.udp },
         uplink: LinkPair::symmetric(network.uplink),
+        ..NetworkConfig::default()
     }
 }
 

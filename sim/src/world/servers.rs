@@ -2,7 +2,7 @@
 //! so that it runs unchanged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ringtrue::config::ClientConfig;
@@ -15,7 +15,7 @@ use tracing::error;
 use super::World;
 use super::host::Names;
 use crate::net::link::LinkPair;
-use crate::net::topology::{HostId, Topology, TopologyError};
+use crate::net::topology::{Families, HostId, Topology, TopologyError};
 use crate::scenario::model::{ServerState, Servers};
 use crate::server::turn::TurnConfig;
 use crate::server::{signaling, turn};
@@ -57,8 +57,8 @@ impl ServerHosts {
     ) -> Result<Self, TopologyError> {
         let link = || LinkPair::from(servers.delay);
         let mut add = |name: &str| -> Result<HostId, TopologyError> {
-            let host = topology.add_server(name, link())?;
-            names.insert(name.to_owned(), vec![topology.address(host)]);
+            let host = topology.add_server(name, link(), Families::V4)?;
+            names.insert(name.to_owned(), topology.addresses(host).to_vec());
             Ok(host)
         };
         let signaling_host = add(signaling.host())?;
@@ -98,7 +98,7 @@ impl ServerHosts {
         // Made here and not before: what it draws at random belongs to the run.
         let relay = Relay::new(RelayConfig::default());
         let net: Arc<dyn Net> = world.net(self.signaling);
-        let address = SocketAddr::new(world.address(self.signaling), self.signaling_port);
+        let address = SocketAddr::new(first(world, self.signaling), self.signaling_port);
         world.domain(self.signaling).spawn(async move {
             if let Err(cause) = signaling::run(net, address, relay, |_| {}).await {
                 error!(%address, %cause, "the signaling relay stopped");
@@ -113,7 +113,7 @@ impl ServerHosts {
                 continue;
             }
             let net: Arc<dyn Net> = world.net(*host);
-            let ip = world.address(*host);
+            let ip = first(world, *host);
             let addresses: Vec<SocketAddr> = service
                 .udp_ports
                 .iter()
@@ -140,4 +140,10 @@ impl ServerHosts {
     ) {
         world.domain(self.signaling).spawn(task);
     }
+}
+
+/// The address that a server listens on.
+fn first(world: &World, host: HostId) -> IpAddr {
+    let mut addresses = world.addresses(host);
+    addresses.next().expect("every server has an address")
 }

@@ -6,9 +6,10 @@ use rand::SeedableRng as _;
 
 use super::*;
 use crate::net::firewall::{FirewallConfig, Passage};
+use crate::net::link::LinkConfig;
 use crate::net::loss::Probability;
 use crate::net::nat::NatPreset;
-use crate::net::topology::NetworkConfig;
+use crate::net::topology::{Families, NetworkConfig};
 
 const PORT: u16 = 5000;
 const LAN_DELAY: Duration = Duration::from_millis(2);
@@ -23,6 +24,12 @@ fn streams(seed: u64) -> impl FnMut(&str) -> ChaCha8Rng {
                 .wrapping_add(u64::from(byte))
         });
         ChaCha8Rng::seed_from_u64(hash)
+    }
+}
+
+impl Body for &'static str {
+    fn reset(&self) -> Option<Self> {
+        Some("reset")
     }
 }
 
@@ -48,7 +55,7 @@ impl Homes {
         };
         let (alice, bob) = (home("alice", alice), home("bob", bob));
         let server = topology
-            .add_server("server", SERVER_DELAY.into())
+            .add_server("server", SERVER_DELAY.into(), Families::V4)
             .expect("free");
         let fabric = Fabric::new(topology, streams(seed));
         Self {
@@ -65,7 +72,7 @@ impl Homes {
     }
 
     fn endpoint(&self, host: HostId) -> SocketAddr {
-        SocketAddr::new(self.fabric.topology().address(host), PORT)
+        SocketAddr::new(self.fabric.topology().addresses(host)[0], PORT)
     }
 
     /// Sends one packet and waits for what becomes of it.
@@ -119,6 +126,8 @@ fn datagram(flow: Flow) -> Packet<&'static str> {
         flow,
         tcp: None,
         size_bytes: 100,
+        class: TrafficClass::BestEffort,
+        damage: Damage::None,
         body: "hello",
     }
 }
@@ -189,6 +198,7 @@ fn two_hosts_of_one_network_meet_without_leaving_it() {
             nat,
             firewall: blocked,
             uplink: UPLINK_DELAY.into(),
+            ..NetworkConfig::default()
         };
         let home = topology.add_network("home", config).expect("free");
         let [alice, bob] = ["alice", "bob"].map(|name| {
@@ -197,8 +207,8 @@ fn two_hosts_of_one_network_meet_without_leaving_it() {
                 .expect("free")
         });
         let flow = Flow::udp(
-            SocketAddr::new(topology.address(alice), PORT),
-            SocketAddr::new(topology.address(bob), PORT),
+            SocketAddr::new(topology.addresses(alice)[0], PORT),
+            SocketAddr::new(topology.addresses(bob)[0], PORT),
         );
         let mut fabric = Fabric::new(topology, streams(1));
         fabric.inject(Duration::ZERO, alice, datagram(flow));
@@ -226,11 +236,11 @@ fn a_hairpinned_packet_comes_back_into_the_network() {
             .expect("free")
     });
     let server = topology
-        .add_server("server", SERVER_DELAY.into())
+        .add_server("server", SERVER_DELAY.into(), Families::V4)
         .expect("free");
     let [alice_inside, bob_inside, server_address] =
-        [alice, bob, server].map(|host| SocketAddr::new(topology.address(host), PORT));
-    let outside = topology.external_address(home).expect("a nat");
+        [alice, bob, server].map(|host| SocketAddr::new(topology.addresses(host)[0], PORT));
+    let outside = topology.externals(home)[0];
     let mut fabric = Fabric::new(topology, streams(1));
     fabric.inject(
         Duration::ZERO,
@@ -296,6 +306,7 @@ fn a_dropped_packet_names_its_place_and_cause() {
         assert_eq!(dropped(output), ("core".to_owned(), DropCause::NoRoute));
     }
     homes.fabric.reconfigure_host_link(
+        homes.now,
         homes.server,
         LinkPair::symmetric(LinkConfig::default().with_loss(Probability::ALWAYS)),
     );
@@ -393,4 +404,109 @@ fn the_past_cannot_be_changed() {
     homes
         .fabric
         .inject(Duration::from_secs(1), homes.server, datagram(flow));
+}
+
+/// Two homes behind one carrier, with the same private subnet.
+fn neighbours() -> Homes {
+    let mut topology = Topology::new();
+    let carrier = topology
+        .add_carrier("carrier", translated(NatPreset::FullCone))
+        .expect("free");
+    let mut home = |name: &str| {
+        let config = NetworkConfig {
+            behind: Some(carrier),
+            subnet: Some([192, 168, 0, 0].into()),
+            ..translated(NatPreset::FullCone)
+        };
+        let network = topology
+            .add_network(&format!("{name} home"), config)
+            .expect("free");
+        topology
+            .add_host(name, network, LAN_DELAY.into())
+            .expect("free")
+    };
+    let (alice, bob) = (home("alice"), home("bob"));
+    let server = topology
+        .add_server("server", SERVER_DELAY.into(), Families::V4)
+        .expect("free");
+    Homes {
+        fabric: Fabric::new(topology, streams(1)),
+        alice,
+        bob,
+        server,
+        now: Duration::ZERO,
+    }
+}
+
+#[test]
+fn a_packet_passes_two_translators_each_way() {
+    let mut homes = neighbours();
+    let outside = homes.reflexive(homes.alice);
+    assert_eq!(outside.ip().to_string(), "203.0.113.1", "the carrier's");
+    let back = delivered(homes.send(homes.server, outside), homes.alice);
+    assert_eq!(back.destination, homes.endpoint(homes.alice));
+}
+
+#[test]
+fn neighbours_behind_one_carrier_meet_by_its_hairpin() {
+    let mut homes = neighbours();
+    assert_eq!(homes.punch_holes(), [true, true]);
+    let alice = homes.endpoint(homes.alice);
+    assert_eq!(alice, homes.endpoint(homes.bob), "the same private address");
+    // A packet to that address never leaves the network that it is sent in.
+    delivered(homes.send(homes.alice, alice), homes.alice);
+}
+
+#[test]
+fn a_router_that_comes_back_with_another_address_is_reached_there_only() {
+    let mut homes = Homes::behind(NatPreset::FullCone, NatPreset::FullCone);
+    let before = homes.reflexive(homes.alice);
+    let network = homes.fabric.topology().network_of(homes.alice);
+    let lost = homes.fabric.restart_nat(
+        homes.now,
+        network.expect("alice is at home"),
+        crate::fault::AddressAfter::New,
+    );
+    assert_eq!(lost, Ok(1));
+    let after = homes.reflexive(homes.alice);
+    assert_ne!(after.ip(), before.ip());
+    delivered(homes.send(homes.server, after), homes.alice);
+    let output = homes.send(homes.server, before);
+    assert_eq!(dropped(output), ("core".to_owned(), DropCause::NoRoute));
+}
+
+#[test]
+fn a_blackhole_swallows_one_direction_and_leaves_the_other() {
+    let mut homes = Homes::behind(NatPreset::FullCone, NatPreset::FullCone);
+    let outside = homes.reflexive(homes.alice);
+    let home = homes.fabric.topology().network_of(homes.alice);
+    let home = home.expect("alice is at home");
+    homes.fabric.set_blackhole(home, Some(Direction::Down));
+    let at_home = |cause| (gateway_name("alice home"), cause);
+    let output = homes.send(homes.server, outside);
+    assert_eq!(dropped(output), at_home(DropCause::Blackhole));
+    homes.reflexive(homes.alice);
+    homes.fabric.set_blackhole(home, None);
+    delivered(homes.send(homes.server, outside), homes.alice);
+}
+
+#[test]
+fn ipv6_passes_a_translator_unchanged() {
+    let config = || NetworkConfig {
+        families: Families::Dual,
+        ..translated(NatPreset::Symmetric)
+    };
+    let mut homes = Homes::new(config(), config(), 1);
+    let topology = homes.fabric.topology();
+    let [alice, bob] =
+        [homes.alice, homes.bob].map(|host| SocketAddr::new(topology.addresses(host)[1], PORT));
+    let flow = Flow::udp(alice, bob);
+    homes
+        .fabric
+        .inject(Duration::ZERO, homes.alice, datagram(flow));
+    let outputs = homes.fabric.advance(Duration::from_secs(1));
+    assert!(
+        matches!(&outputs[..], [FabricOutput::Deliver { packet, .. }] if packet.flow == flow),
+        "{outputs:?}"
+    );
 }

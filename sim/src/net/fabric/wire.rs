@@ -1,0 +1,90 @@
+//! The links of a fabric: each direction with its queue and its own random stream.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+
+use super::Packet;
+use crate::net::link::{Link, LinkConfig, LinkPair, Parcel, Shaper, Transmission};
+
+/// Both directions of a link.
+#[derive(Debug)]
+pub(super) struct Wires<P> {
+    pub(super) up: Wire<P>,
+    pub(super) down: Wire<P>,
+}
+
+/// One direction of a link, with its own random stream so that no other link shifts its draws.
+#[derive(Debug)]
+pub(super) struct Wire<P> {
+    pub(super) label: String,
+    /// The queue before it, where it has a rate.
+    pub(super) shaper: Option<Shaper<P>>,
+    /// When the fabric looks at the queue next.
+    pub(super) departure_at: Option<Duration>,
+    link: Link,
+    rng: ChaCha8Rng,
+}
+
+impl<P> Wires<P> {
+    pub(super) fn new(
+        name: &str,
+        config: LinkPair,
+        stream: &mut impl FnMut(&str) -> ChaCha8Rng,
+    ) -> Self {
+        Self {
+            up: Wire::new(format!("link {name} up"), config.up, stream),
+            down: Wire::new(format!("link {name} down"), config.down, stream),
+        }
+    }
+
+    pub(super) fn reconfigure(&mut self, now: Duration, config: LinkPair) {
+        self.up.reconfigure(now, config.up);
+        self.down.reconfigure(now, config.down);
+    }
+
+    pub(super) fn config(&self) -> LinkPair {
+        LinkPair {
+            up: self.up.link.config(),
+            down: self.down.link.config(),
+        }
+    }
+}
+
+impl<P> Wire<P> {
+    fn new(label: String, config: LinkConfig, stream: &mut impl FnMut(&str) -> ChaCha8Rng) -> Self {
+        let rng = stream(&label);
+        Self {
+            label,
+            shaper: config.rate.map(Shaper::new),
+            departure_at: None,
+            link: Link::new(config),
+            rng,
+        }
+    }
+
+    /// The least time that a packet takes.
+    pub(super) fn delay_min(&self) -> Duration {
+        self.link.config().delay_min()
+    }
+
+    fn reconfigure(&mut self, now: Duration, config: LinkConfig) {
+        match (&mut self.shaper, config.rate) {
+            (Some(shaper), Some(rate)) => shaper.reconfigure(now, rate),
+            (Some(shaper), None) => shaper.release(now),
+            (shaper, rate) => *shaper = rate.map(Shaper::new),
+        }
+        self.link.reconfigure(config);
+    }
+}
+
+impl<B> Wire<Packet<B>> {
+    pub(super) fn transmit(&mut self, at: Duration, packet: &Packet<B>) -> Transmission {
+        let parcel = Parcel {
+            size_bytes: packet.size_bytes,
+            protocol: packet.flow.protocol,
+            class: packet.class,
+        };
+        self.link.transmit(at, parcel, &mut self.rng)
+    }
+}

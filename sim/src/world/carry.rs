@@ -1,0 +1,290 @@
+//! Carries packets between the kernels and the fabric.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use turmoil_net::{Packet as KernelPacket, Transport};
+
+use super::cargo::{Cargo, in_fabric, rewritten, summary};
+use super::connections::{End, Sent};
+use super::device::Carrier;
+use super::tcp::Arrived;
+use super::{Arrival, World};
+use crate::net::cause::DropCause;
+use crate::net::fabric::{FabricOutput, Packet};
+use crate::net::flow::Protocol;
+use crate::net::link::Damage;
+use crate::net::topology::HostId;
+use crate::trace::EventKind;
+
+impl World {
+    /// Lets the fabric move everything as far as is certain, and books what comes of it.
+    pub(super) fn move_packets(&mut self) {
+        for output in self.fabric.advance(self.now + self.ahead) {
+            match output {
+                FabricOutput::Deliver { at, host, packet } => {
+                    // After a link became shorter, what was in it may arrive in the past of its host.
+                    let key = (at.max(self.now), self.next_sequence_number());
+                    self.arrivals.insert(key, Arrival { host, packet });
+                }
+                FabricOutput::Dropped {
+                    at,
+                    place,
+                    cause,
+                    packet,
+                } => self.dropped(at, &place, cause, &packet),
+            }
+        }
+    }
+
+    /// What arrives up to `until`, for each domain and in order of time.
+    pub(super) fn arrivals_until(&mut self, until: Duration) -> Vec<Vec<(Duration, Arrival)>> {
+        let mut arrivals: Vec<_> = self.domains.iter().map(|_| Vec::new()).collect();
+        while let Some(entry) = self.arrivals.first_entry() {
+            let at = entry.key().0;
+            if at > until {
+                break;
+            }
+            let arrival = entry.remove();
+            arrivals[self.hosts[arrival.host.index()].domain].push((at, arrival));
+        }
+        arrivals
+    }
+
+    /// A packet reaches its host.
+    pub(super) fn arrive(&mut self, at: Duration, arrival: Arrival) {
+        let Arrival { host, packet } = arrival;
+        let name = self.hosts[host.index()].name.clone();
+        let Some(kernel) = self.kernel_address(host, packet.flow.destination.ip()) else {
+            return self.dropped(at, &name, DropCause::NoRoute, &packet);
+        };
+        if let Some(cause) = self.refusal(host, kernel, &packet) {
+            return self.dropped(at, &name, cause, &packet);
+        }
+        let socket = SocketAddr::new(kernel, packet.flow.destination.port());
+        let summary = summary(&packet);
+        if packet.flow.protocol == Protocol::Udp && !self.ports.contains(socket) {
+            let cause = "no socket is bound to the port".into();
+            let kind = EventKind::PacketDropped {
+                packet: summary,
+                cause,
+            };
+            return self.recorder.record(at, &name, kind);
+        }
+        let received = rewritten(&packet, kernel);
+        let ready = match packet.body.tag {
+            None => Arrived::Next(vec![received]),
+            Some(tag) => self.recovery.arrived(at, tag, received),
+        };
+        let (event, ready) = match ready {
+            Arrived::Next(ready) => (EventKind::PacketDelivered(summary), ready),
+            Arrived::Early => (EventKind::PacketDelivered(summary), Vec::new()),
+            Arrived::Stale => {
+                let cause = "the segment is of the past of its connection".into();
+                let packet = summary;
+                (EventKind::PacketDropped { packet, cause }, Vec::new())
+            }
+        };
+        self.recorder.record(at, &name, event);
+        for received in ready {
+            if self.reaches_its_connection(host, &packet.body, &received) {
+                self.egress.hand_over(received);
+            } else {
+                self.note_drop(at, &name, DropCause::ConnectionCut);
+            }
+        }
+    }
+
+    /// Why a host takes no packets at present.
+    fn refusal(&self, host: HostId, kernel: IpAddr, packet: &Packet<Cargo>) -> Option<DropCause> {
+        if packet.damage == Damage::Detected {
+            return Some(DropCause::Checksum);
+        }
+        if self.off.contains(&host) {
+            return Some(DropCause::HostDown);
+        }
+        let carrier = self.hosts[host.index()].device.carrier_of(kernel);
+        (carrier == Carrier::Down).then_some(DropCause::InterfaceDown)
+    }
+
+    /// Books a segment that reaches its receiver. `false` where the connection is broken.
+    fn reaches_its_connection(
+        &mut self,
+        host: HostId,
+        cargo: &Cargo,
+        received: &KernelPacket,
+    ) -> bool {
+        let Transport::Tcp(segment) = &received.payload else {
+            return true;
+        };
+        let to = End {
+            host,
+            local: SocketAddr::new(received.dst, segment.dst_port),
+            remote: SocketAddr::new(received.src, segment.src_port),
+        };
+        let from = cargo
+            .sender
+            .and_then(|sender| end_of(sender, &cargo.packet));
+        self.connections.arrives(to, from, segment)
+    }
+
+    pub(super) fn dropped(
+        &mut self,
+        at: Duration,
+        place: &str,
+        cause: DropCause,
+        packet: &Packet<Cargo>,
+    ) {
+        self.recorder.record(
+            at,
+            &place.into(),
+            EventKind::PacketDropped {
+                packet: summary(packet),
+                cause: cause.to_string(),
+            },
+        );
+        self.note_drop(at, place, cause);
+        if cause == DropCause::ConnectionCut {
+            return;
+        }
+        let cargo = &packet.body;
+        let lost = cargo.tag.and_then(|tag| self.recovery.lost(tag));
+        let (Some((again, tag)), Some(sender)) = (lost, cargo.sender) else {
+            return;
+        };
+        let key = (again.max(self.now), self.next_sequence_number());
+        let again = Cargo {
+            tag: Some(tag),
+            ..cargo.clone()
+        };
+        self.retransmissions.insert(key, (sender, again));
+    }
+
+    /// Hands to the fabric what the hosts sent in the step that ends now, and what they send again.
+    pub(super) fn send_all(&mut self) {
+        let mut sent: Vec<(Duration, HostId, Packet<Cargo>)> = Vec::new();
+        while let Some(entry) = self.retransmissions.first_entry() {
+            let at = entry.key().0;
+            if at > self.now {
+                break;
+            }
+            let (host, cargo) = entry.remove();
+            let attempt = cargo.tag.map_or(0, |tag| tag.attempt());
+            let packet = self.in_fabric(host, cargo);
+            let kind = EventKind::Retransmission {
+                packet: summary(&packet),
+                attempt,
+            };
+            if self.may_leave(at, host, &packet) {
+                let name = &self.hosts[host.index()].name;
+                self.recorder.record(at, name, kind);
+                sent.push((at, host, packet));
+            }
+        }
+        for (at, packet) in self.egress.take() {
+            let Some(host) = self.by_kernel.get(&packet.src).copied() else {
+                let cargo = Cargo {
+                    packet,
+                    sender: None,
+                    tag: None,
+                };
+                let source = cargo.packet.src;
+                let packet = in_fabric(cargo, source, Default::default());
+                self.dropped(at, "core", DropCause::NoRoute, &packet);
+                continue;
+            };
+            let cargo = Cargo {
+                packet,
+                sender: Some(host),
+                tag: None,
+            };
+            let mut packet = self.in_fabric(host, cargo);
+            if !self.may_leave(at, host, &packet) {
+                continue;
+            }
+            packet.body.tag = packet.tcp.map(|signal| {
+                let direction = direction_of(&packet.body.packet);
+                self.recovery.sent(at, direction, signal)
+            });
+            let name = &self.hosts[host.index()].name;
+            self.recorder
+                .record(at, name, EventKind::PacketSent(summary(&packet)));
+            sent.push((at, host, packet));
+        }
+        // Stable: what is sent at the same time goes in the order in which it was sent.
+        sent.sort_by_key(|(at, ..)| *at);
+        for (at, host, packet) in sent {
+            self.fabric.inject(at, host, packet);
+        }
+    }
+
+    /// Whether what a host sends gets out of it. What does not is dropped here.
+    fn may_leave(&mut self, at: Duration, host: HostId, packet: &Packet<Cargo>) -> bool {
+        let name = self.hosts[host.index()].name.clone();
+        let kernel = &packet.body.packet;
+        if self.off.contains(&host) {
+            self.dropped(at, &name, DropCause::HostDown, packet);
+            return false;
+        }
+        if let (Some(end), Transport::Tcp(segment)) = (end_of(host, kernel), &kernel.payload)
+            && let Sent::Swallowed(answer) = self.connections.sent(end, segment)
+        {
+            self.dropped(at, &name, DropCause::ConnectionCut, packet);
+            if let Some(answer) = answer {
+                self.egress.hand_over(answer);
+                self.egress.collect(self.now);
+            }
+            return false;
+        }
+        if self.hosts[host.index()].device.carrier_of(kernel.src) == Carrier::Down {
+            self.dropped(at, &name, DropCause::InterfaceDown, packet);
+            return false;
+        }
+        true
+    }
+
+    fn in_fabric(&self, host: HostId, cargo: Cargo) -> Packet<Cargo> {
+        let direction = direction_of(&cargo.packet);
+        let class = match cargo.packet.payload {
+            Transport::Udp(_) => self.ports.class_of(direction.0),
+            Transport::Tcp(_) => Default::default(),
+        };
+        let addresses = &self.hosts[host.index()].addresses;
+        let seen = addresses
+            .iter()
+            .find(|address| address.kernel == cargo.packet.src)
+            .map_or(cargo.packet.src, |address| address.seen);
+        in_fabric(cargo, seen, class)
+    }
+
+    /// The address by which the kernel of `host` knows what the host itself knows as `seen`.
+    fn kernel_address(&self, host: HostId, seen: IpAddr) -> Option<IpAddr> {
+        let addresses = &self.hosts[host.index()].addresses;
+        let own = addresses.iter().find(|address| address.seen == seen)?;
+        Some(own.kernel)
+    }
+}
+
+/// The end of a connection that `host` speaks for in `packet`.
+fn end_of(host: HostId, packet: &KernelPacket) -> Option<End> {
+    matches!(packet.payload, Transport::Tcp(_)).then(|| {
+        let (local, remote) = direction_of(packet);
+        End {
+            host,
+            local,
+            remote,
+        }
+    })
+}
+
+/// Source and destination, as the kernel wrote them.
+fn direction_of(packet: &KernelPacket) -> (SocketAddr, SocketAddr) {
+    let (source, destination) = match &packet.payload {
+        Transport::Udp(datagram) => (datagram.src_port, datagram.dst_port),
+        Transport::Tcp(segment) => (segment.src_port, segment.dst_port),
+    };
+    (
+        SocketAddr::new(packet.src, source),
+        SocketAddr::new(packet.dst, destination),
+    )
+}
