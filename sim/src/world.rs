@@ -27,6 +27,7 @@ pub mod connections;
 pub mod device;
 pub mod director;
 pub mod domain;
+pub mod faults;
 pub mod host;
 pub mod interfere;
 pub mod run;
@@ -62,6 +63,8 @@ pub struct World {
     domains: Vec<Option<Domain>>,
     /// The domains that stand still.
     paused: BTreeSet<usize>,
+    /// How many packets reached each of them meanwhile.
+    waited: BTreeMap<usize, u64>,
     /// The hosts that are switched off.
     off: BTreeSet<HostId>,
     recovery: Recovery<KernelPacket>,
@@ -191,6 +194,9 @@ impl World {
                 // A machine whose application is dead or stands still has a kernel that answers.
                 absent => {
                     self.domains[number] = absent;
+                    if standing {
+                        *self.waited.entry(number).or_default() += arrivals.len() as u64;
+                    }
                     for (at, arrival) in arrivals {
                         self.arrive(at, arrival);
                         self.egress.collect(at);

@@ -18,8 +18,8 @@ use super::cause::DropCause;
 use super::flow::{Flow, TcpSignal};
 use super::link::{Arrival, Damage, LinkPair, Transmission};
 use super::nat::Nat;
-use super::topology::{HostId, NetworkId, Topology};
-use crate::fault::Direction;
+use super::topology::{HostId, NetworkId, Topology, TopologyError};
+use crate::fault::{AddressAfter, Direction};
 
 /// A packet on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -242,6 +242,24 @@ impl<B: Body> Fabric<B> {
         self.gateways[network.index()].uplink.config()
     }
 
+    /// The links of a host or server as they are now.
+    #[must_use]
+    pub fn host_link(&self, host: HostId) -> LinkPair {
+        self.host_links[host.index()].config()
+    }
+
+    /// How many packets the uplink of a network has carried, both ways.
+    #[must_use]
+    pub fn carried_by_uplink(&self, network: NetworkId) -> u64 {
+        self.gateways[network.index()].uplink.carried()
+    }
+
+    /// How many packets the link of a host or server has carried, both ways.
+    #[must_use]
+    pub fn carried_to(&self, host: HostId) -> u64 {
+        self.host_links[host.index()].carried()
+    }
+
     /// The NAT of a network, where it has one, with the generator that it draws from.
     pub fn nat_mut(&mut self, network: NetworkId) -> Option<(&mut Nat, &mut ChaCha8Rng)> {
         let gateway = &mut self.gateways[network.index()];
@@ -258,9 +276,8 @@ impl<B: Body> Fabric<B> {
         &mut self,
         now: Duration,
         network: NetworkId,
-        address: crate::fault::AddressAfter,
-    ) -> Result<usize, super::topology::TopologyError> {
-        use crate::fault::AddressAfter;
+        address: AddressAfter,
+    ) -> Result<usize, TopologyError> {
         let Some(nat) = &mut self.gateways[network.index()].nat else {
             return Ok(0);
         };

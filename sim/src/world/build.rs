@@ -119,6 +119,7 @@ impl World {
             ports: OpenPorts::default(),
             domains: (0..=machines.len()).map(|_| None).collect(),
             paused: BTreeSet::new(),
+            waited: BTreeMap::new(),
             off: BTreeSet::new(),
             recovery: Recovery::default(),
             connections: Connections::default(),

@@ -133,19 +133,31 @@ impl Connections {
     }
 
     /// Ends every connection of `host` as its own operating system does: the other ends learn
-    /// nothing of it.
+    /// nothing of it, and are answered by a kernel that knows none. Gives what the host's own kernel
+    /// is told.
     pub fn abort_all(&mut self, host: HostId) -> (Vec<KernelPacket>, usize) {
-        let ends: Vec<End> = self
+        let whole = self
             .0
             .iter()
-            .filter(|(end, each)| end.host == host && each.broken.is_none())
-            .map(|(end, _)| *end)
-            .collect();
+            .filter(|(end, each)| end.host == host && each.broken.is_none());
+        let ends: Vec<End> = whole.map(|(end, _)| *end).collect();
         let told: Vec<_> = ends
             .iter()
-            .filter_map(|end| self.tell(*end, Breakage::Rst))
+            .filter_map(|end| {
+                let packet = self.tell(*end, Breakage::Rst);
+                self.0.remove(end);
+                packet
+            })
             .collect();
         (told, ends.len())
+    }
+
+    /// How many connections of `host` are open.
+    #[must_use]
+    pub fn open_at(&self, host: HostId) -> usize {
+        let open = self.0.iter();
+        open.filter(|(end, each)| end.host == host && each.is_open())
+            .count()
     }
 
     fn tell(&mut self, end: End, how: Breakage) -> Option<KernelPacket> {

@@ -3,18 +3,20 @@
 //! Everything here takes effect between two steps. What it breaks shows in the trace as drops with a
 //! cause; [`World::watch`] tells whether there were any.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use rand_chacha::ChaCha8Rng;
 use turmoil_net::Packet as KernelPacket;
 
 use super::World;
 use super::device::{Carrier, Device};
-use crate::fault::{Breakage, Direction};
+use crate::fault::{AddressAfter, Breakage, Direction};
 use crate::net::cause::DropCause;
-use crate::net::fabric::Fabric;
 use crate::net::link::LinkPair;
-use crate::net::topology::{HostId, NetworkId, Topology};
+use crate::net::nat::Nat;
+use crate::net::topology::{HostId, NetworkId, Topology, TopologyError};
+use crate::trace::HostName;
 
 /// Counts the packets that are dropped for a cause.
 #[derive(Debug, Clone)]
@@ -36,11 +38,6 @@ impl World {
     #[must_use]
     pub fn topology(&self) -> &Topology {
         self.fabric.topology()
-    }
-
-    /// The network in motion, to change what it does.
-    pub(super) fn fabric_mut(&mut self) -> &mut Fabric<super::cargo::Cargo> {
-        &mut self.fabric
     }
 
     /// The machine of `host`.
@@ -96,11 +93,10 @@ impl World {
     }
 
     /// Makes the application of `host` stand still: its timers are frozen, its kernel goes on.
-    pub fn pause(&mut self, host: HostId) {
+    /// `false` where none runs there, or it stands still already.
+    pub fn pause(&mut self, host: HostId) -> bool {
         let number = self.hosts[host.index()].domain;
-        if self.domains[number].is_some() {
-            self.paused.insert(number);
-        }
+        self.domains[number].is_some() && self.paused.insert(number)
     }
 
     /// Lets the application of `host` go on: every timer of the time between is due at once.
@@ -117,20 +113,81 @@ impl World {
         }
     }
 
-    /// Drops every packet that the kernel of `host` wants to send at this moment, as when the power
-    /// fails. Gives how many there were.
-    pub fn discard_egress(&mut self, host: HostId) {
-        let was_off = !self.off.insert(host);
-        self.egress.collect(self.now);
-        self.send_all();
-        if !was_off {
-            self.off.remove(&host);
+    /// Ends the application of `host` as a power failure does: nobody is told, and the host is switched
+    /// off. Who goes on sending is answered with a reset once it is on again.
+    pub fn power_off(&mut self, host: HostId) {
+        for interface in self.interfaces_of(host) {
+            self.off.insert(interface);
+            self.abort_connections(interface);
         }
+        self.kill(host);
+        self.send_all();
+    }
+
+    /// How many connections of `host` are open.
+    #[must_use]
+    pub fn open_connections(&self, host: HostId) -> usize {
+        self.connections.open_at(host)
+    }
+
+    /// How many packets reached `host` while its application stood still.
+    #[must_use]
+    pub fn waiting_at(&self, host: HostId) -> u64 {
+        let domain = self.hosts[host.index()].domain;
+        self.waited.get(&domain).copied().unwrap_or_default()
+    }
+
+    /// The NAT of a network, where it has one, with the generator that it draws from.
+    pub fn nat_mut(&mut self, network: NetworkId) -> Option<(&mut Nat, &mut ChaCha8Rng)> {
+        self.fabric.nat_mut(network)
+    }
+
+    /// Restarts the NAT of a network. Gives how many mappings were lost.
+    ///
+    /// # Errors
+    ///
+    /// When there is no other address to give it.
+    pub fn restart_nat(
+        &mut self,
+        network: NetworkId,
+        address: AddressAfter,
+    ) -> Result<usize, TopologyError> {
+        self.fabric.restart_nat(self.now, network, address)
     }
 
     /// Makes packets through a gateway vanish; `None` ends it.
     pub fn set_blackhole(&mut self, network: NetworkId, direction: Option<Direction>) {
         self.fabric.set_blackhole(network, direction);
+    }
+
+    /// What the uplink of a network is like now.
+    #[must_use]
+    pub fn uplink(&self, network: NetworkId) -> LinkPair {
+        self.fabric.uplink(network)
+    }
+
+    /// What the link of a host is like now.
+    #[must_use]
+    pub fn host_link(&self, host: HostId) -> LinkPair {
+        self.fabric.host_link(host)
+    }
+
+    /// How many packets the uplink of a network has carried.
+    #[must_use]
+    pub fn carried_by_uplink(&self, network: NetworkId) -> u64 {
+        self.fabric.carried_by_uplink(network)
+    }
+
+    /// How many packets the link of a host has carried.
+    #[must_use]
+    pub fn carried_to(&self, host: HostId) -> u64 {
+        self.fabric.carried_to(host)
+    }
+
+    /// The name of the machine of `host`.
+    #[must_use]
+    pub fn name_of(&self, host: HostId) -> &HostName {
+        &self.hosts[host.index()].name
     }
 
     /// Changes the uplink of a network.
@@ -207,12 +264,5 @@ impl World {
             self.egress.hand_over(packet);
         }
         self.egress.collect(self.now);
-    }
-
-    /// Where a server is reached.
-    #[must_use]
-    pub fn socket_of(&self, host: HostId, port: u16) -> Option<SocketAddr> {
-        let first: Option<IpAddr> = self.addresses(host).next();
-        first.map(|address| SocketAddr::new(address, port))
     }
 }

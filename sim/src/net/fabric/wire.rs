@@ -22,6 +22,8 @@ pub(super) struct Wire<P> {
     pub(super) shaper: Option<Shaper<P>>,
     /// When the fabric looks at the queue next.
     pub(super) departure_at: Option<Duration>,
+    /// How many packets were sent into it.
+    pub(super) carried: u64,
     link: Link,
     rng: ChaCha8Rng,
 }
@@ -43,6 +45,10 @@ impl<P> Wires<P> {
         self.down.reconfigure(now, config.down);
     }
 
+    pub(super) fn carried(&self) -> u64 {
+        self.up.carried + self.down.carried
+    }
+
     pub(super) fn config(&self) -> LinkPair {
         LinkPair {
             up: self.up.link.config(),
@@ -58,6 +64,7 @@ impl<P> Wire<P> {
             label,
             shaper: config.rate.map(Shaper::new),
             departure_at: None,
+            carried: 0,
             link: Link::new(config),
             rng,
         }
@@ -80,6 +87,7 @@ impl<P> Wire<P> {
 
 impl<B> Wire<Packet<B>> {
     pub(super) fn transmit(&mut self, at: Duration, packet: &Packet<B>) -> Transmission {
+        self.carried += 1;
         let parcel = Parcel {
             size_bytes: packet.size_bytes,
             protocol: packet.flow.protocol,
