@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::StatusCode;
 use ringtrue::config::SignalingConfig;
@@ -11,6 +12,9 @@ use ringtrue::signaling::client::{Identity, SignalingClient, SignalingEvent};
 use ringtrue::signaling::transport::ConnectError;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 /// Any free port of the loopback address.
 pub(super) const ANY_LOOPBACK: SocketAddr =
@@ -33,9 +37,15 @@ pub(super) async fn check_websocket(server: SocketAddr) {
 }
 
 /// Starts the production client against `server` and checks that its attempt fails with `status`
-/// and is to be repeated after a wait.
+/// and is to be repeated after a wait. What a network does to a client is no error of its own, so
+/// nothing may be logged as one.
 pub(super) async fn check_no_websocket(server: SocketAddr, status: StatusCode) {
+    let errors = ErrorSeen::default();
+    let subscriber = tracing_subscriber::registry().with(errors.clone());
+    let logs = tracing::subscriber::set_default(subscriber);
     let [failed, then] = first_events::<2>(server).await;
+    drop(logs);
+    assert!(!errors.0.load(Ordering::Relaxed), "an error was logged");
     let SignalingEvent::ConnectFailed { error } = failed else {
         panic!("{failed:?}");
     };
@@ -49,6 +59,18 @@ pub(super) async fn check_no_websocket(server: SocketAddr, status: StatusCode) {
     assert_eq!(answer.status(), status);
     let is_repeated = matches!(&then, SignalingEvent::Reconnecting { attempt: 1, .. });
     assert!(is_repeated, "{then:?}");
+}
+
+/// Notes whether anything is logged as an error.
+#[derive(Clone, Default)]
+struct ErrorSeen(Arc<AtomicBool>);
+
+impl<S: Subscriber> Layer<S> for ErrorSeen {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() == Level::ERROR {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 async fn first_events<const COUNT: usize>(server: SocketAddr) -> [SignalingEvent; COUNT] {

@@ -87,13 +87,13 @@ async fn serve_stream(net: Arc<dyn Net>, stream: Box<dyn ByteStream>, server: So
         let upstream = Arc::clone(&upstream);
         async move { Ok::<_, Infallible>(upstream.relay(request).await) }
     });
-    let served = server::Builder::new()
+    let outcome = server::Builder::new()
         .timer(TokioTimer::new())
         // It would be read from the operating system's clock.
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service)
         .await;
-    if let Err(error) = served {
+    if let Err(error) = outcome {
         tracing::debug!(%server, %error, "connection through the proxy ended");
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! It is meant for IPv6, where no NAT does the same in passing, and judges IPv4 in the same way.
 //!
-//! What RFC 6092 says of ICMPv6 has no place here, for this network carries UDP and TCP only: an
+//! What RFC 6092 says of ICMP has no place here, for this network carries UDP and TCP only: an
 //! unsolicited SYN is dropped without the answer of REC-34.
 
 use std::collections::BTreeMap;
