@@ -4,7 +4,7 @@
 //! Times are [`Duration`](std::time::Duration)s since the start of the run, and whatever draws at
 //! random is handed a generator. A [`Topology`] says what is connected to what and hands out the
 //! addresses; a [`Fabric`] built from it carries packets hop by hop through [`Link`]s, a gateway's
-//! [`Firewall`](FirewallConfig) and its [`Nat`]. A packet that does not arrive has a [`DropCause`].
+//! [`Firewall`] and its [`Nat`]. A packet that does not arrive has a [`DropCause`].
 //!
 //! ```text
 //! host ──lan── gateway ──uplink── core ──link── server
@@ -18,13 +18,15 @@ pub mod flow;
 pub mod link;
 pub mod loss;
 pub mod nat;
+pub mod redirect;
 pub mod topology;
 
 pub use cause::DropCause;
 pub use fabric::{Fabric, FabricOutput, Packet};
-pub use firewall::{FirewallConfig, Passage};
+pub use firewall::{Firewall, FirewallConfig, FirewallVerdict, Passage};
 pub use flow::{Flow, Protocol, TcpSignal};
 pub use link::{Link, LinkConfig, LinkPair, Transmission};
 pub use loss::{Probability, ProbabilityError};
 pub use nat::{Nat, NatConfig, NatPreset, Verdict};
+pub use redirect::Redirect;
 pub use topology::{HostId, NetworkConfig, NetworkId, Topology, TopologyError};

@@ -13,6 +13,7 @@ pub mod value;
 
 mod document;
 mod load;
+mod middlebox;
 mod place;
 mod problems;
 mod script;

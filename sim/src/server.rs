@@ -1,5 +1,11 @@
-//! The servers of the world: STUN and TURN, and the signaling relay. All of them run on any
-//! [`Net`](ringtrue::net::Net), so the relay of the world is the relay of `ringtrue serve`.
+//! The servers of the world: STUN and TURN, the signaling relay, and the web servers of middleboxes.
+//! All of them run on any [`Net`](ringtrue::net::Net), so the relay of the world is the relay of
+//! `ringtrue serve`.
 
+pub mod portal;
+pub mod proxy;
 pub mod signaling;
 pub mod turn;
+
+#[cfg(test)]
+mod probe;

@@ -122,7 +122,10 @@ fn what_the_file_leaves_out_has_its_default() {
     let scenario = parse(GOOD);
     assert_eq!(scenario.name, "good");
     let home = &scenario.networks["home-b"];
-    assert_eq!((home.nat, home.udp), (Nat::Symmetric, Passage::Open));
+    assert_eq!(
+        (home.nat, home.firewall.udp),
+        (Nat::Symmetric, Passage::Open)
+    );
     assert_eq!(home.lan.delay, Duration::from_millis(5));
     assert_eq!(home.uplink.delay, Duration::from_millis(15));
     assert_eq!(home.uplink.loss.parts_per_million(), 0);

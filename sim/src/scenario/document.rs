@@ -10,7 +10,8 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::error::ProblemKind;
-use super::model::{CallPath, CandidateType, Nat, ServerState};
+use super::middlebox::{IdleDocument, PortValue, PortalDocument};
+use super::model::{CallPath, CandidateType, Nat, ProxyKind, ServerState};
 use super::place;
 use super::problems::Problems;
 use super::value::{Choice, DelayValue, LossValue, TimeValue, TriggerValue};
@@ -38,11 +39,15 @@ pub(super) struct Document {
 #[derive(Debug, Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a table with `nat`, `udp`, `lan` and `uplink`"
+    expecting = "a table with `nat`, `udp`, `tcp_ports`, `idle_tcp`, `proxy`, `portal`, `lan` and `uplink`"
 )]
 pub(super) struct NetworkDocument {
     pub(super) nat: Option<Choice<Nat>>,
     pub(super) udp: Option<Choice<Passage>>,
+    pub(super) tcp_ports: Option<Spanned<Vec<Spanned<PortValue>>>>,
+    pub(super) idle_tcp: Option<Spanned<IdleDocument>>,
+    pub(super) proxy: Option<Spanned<Choice<ProxyKind>>>,
+    pub(super) portal: Option<Spanned<PortalDocument>>,
     #[serde(default)]
     pub(super) lan: LinkDocument,
     #[serde(default)]
@@ -66,12 +71,13 @@ pub(super) struct PeerDocument {
 #[derive(Debug, Default, Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a table with `delay`, `turn` and `stun`"
+    expecting = "a table with `delay`, `turn`, `stun` and `signaling_port`"
 )]
 pub(super) struct ServersDocument {
     pub(super) delay: Option<DelayValue>,
     pub(super) turn: Option<Choice<ServerState>>,
     pub(super) stun: Option<Choice<ServerState>>,
+    pub(super) signaling_port: Option<PortValue>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,7 +10,7 @@ use ringtrue::audio::track::OpusTrack;
 pub use ringtrue::candidates::CandidateType;
 use serde::Deserialize;
 
-use crate::net::firewall::Passage;
+use crate::net::firewall::FirewallConfig;
 use crate::net::link::LinkConfig;
 
 /// One question to the client: a topology, a call script and what should come of it.
@@ -46,12 +46,33 @@ pub struct Scenario {
 pub struct Network {
     /// How the gateway translates addresses.
     pub nat: Nat,
-    /// What the gateway does with UDP.
-    pub udp: Passage,
+    /// What the gateway lets pass.
+    pub firewall: FirewallConfig,
+    /// The proxy that takes what the hosts send to the signaling port, where there is one. Never
+    /// beside a `portal`.
+    pub proxy: Option<ProxyKind>,
+    /// The captive portal that holds the hosts at first, where there is one.
+    pub portal: Option<Portal>,
     /// Between each host and the gateway, each way.
     pub lan: LinkConfig,
     /// Between the gateway and the core of the internet, each way.
     pub uplink: LinkConfig,
+}
+
+/// What a transparent HTTP proxy does to those who do not know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub enum ProxyKind {
+    /// It passes requests and answers, long-polling among them, and forwards no upgrade, so that no
+    /// WebSocket comes up.
+    #[serde(rename = "breaks-websocket")]
+    BreaksWebSocket,
+}
+
+/// A captive portal: names resolve to it, it answers HTTP itself, and nothing else passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Portal {
+    /// When it lets everything pass, from the start of the run.
+    pub until: Duration,
 }
 
 /// How a gateway translates addresses, by the names of RFC 3489 section 5, whose meanings RFC
@@ -96,6 +117,8 @@ pub struct Servers {
     pub turn: ServerState,
     /// The STUN servers.
     pub stun: ServerState,
+    /// The TCP port of the signaling server; `None` for the one that the client is configured for.
+    pub signaling_port: Option<u16>,
 }
 
 impl Default for Servers {
@@ -104,6 +127,7 @@ impl Default for Servers {
             delay: Duration::from_millis(5),
             turn: ServerState::Up,
             stun: ServerState::Up,
+            signaling_port: None,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::document::{
     Document, ExpectDocument, LinkDocument, Named, NetworkDocument, OutcomeName, PeerDocument,
 };
 use super::error::ProblemKind;
+use super::middlebox::{Middleboxes, middleboxes};
 use super::model::{self, Action, Expectation, Network, Peer, Scenario, ScriptStep, Servers};
 use super::problems::Problems;
 use super::script;
@@ -35,7 +36,8 @@ pub(super) fn scenario(
     problems: &mut Problems<'_>,
 ) -> Option<Scenario> {
     let about = about(document.about, problems);
-    let networks = networks(&document.network, problems);
+    let signaling_port = document.servers.signaling_port.map(|port| port.0);
+    let networks = networks(&document.network, signaling_port, problems);
     let (peers, tracks) = peers(path, &document.peer, &networks, problems);
     let servers = Servers {
         delay: document
@@ -50,6 +52,7 @@ pub(super) fn scenario(
             .servers
             .stun
             .map_or_else(Default::default, |choice| choice.0),
+        signaling_port,
     };
     let expect = expectation(&document.expect, &peers, problems);
     if let (Expectation::Unreachable { .. }, Some(talk)) = (&expect, &document.talk) {
@@ -107,19 +110,25 @@ fn about(about: Option<Spanned<String>>, problems: &mut Problems<'_>) -> String 
 
 fn networks(
     documents: &Named<NetworkDocument>,
+    signaling_port: Option<u16>,
     problems: &mut Problems<'_>,
 ) -> BTreeMap<String, Network> {
     let mut networks = BTreeMap::new();
     for (name, document) in documents {
         check_name(name, problems);
         let document = document.get_ref();
+        let Middleboxes {
+            firewall,
+            proxy,
+            portal,
+        } = middleboxes(document, signaling_port, problems);
         let network = Network {
             nat: document
                 .nat
                 .map_or_else(Default::default, |choice| choice.0),
-            udp: document
-                .udp
-                .map_or_else(Default::default, |choice| choice.0),
+            firewall,
+            proxy,
+            portal,
             lan: link(&document.lan, model::LAN),
             uplink: link(&document.uplink, model::UPLINK),
         };

@@ -17,7 +17,6 @@ use crate::check::call::LastCall;
 use crate::check::facts::FactCollector;
 use crate::check::verdict;
 use crate::determinism::{self, Capture, Plugs, RunError, canary, run_on_own_thread};
-use crate::net::firewall::FirewallConfig;
 use crate::net::link::LinkPair;
 use crate::net::nat::preset::NatPreset;
 use crate::net::topology::{HostId, NetworkConfig, Topology, TopologyError};
@@ -77,7 +76,7 @@ pub enum SetupError {
 ///
 /// [`SetupError`], as [`run`] would give.
 pub fn check(scenario: &Scenario) -> Result<(), SetupError> {
-    Plan::new(scenario, &ClientConfig::default()).map(drop)
+    Plan::new(scenario, &client_config(scenario)?).map(drop)
 }
 
 /// Runs `scenario` with `seed`, on a thread of its own.
@@ -94,7 +93,7 @@ pub fn check(scenario: &Scenario) -> Result<(), SetupError> {
 )]
 pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Report, SetupError> {
     let started = Instant::now();
-    let config = ClientConfig::default();
+    let config = client_config(scenario)?;
     let plan = Plan::new(scenario, &config)?;
 
     let facts = FactCollector::default();
@@ -284,6 +283,17 @@ fn crash(error: &RunError) -> Failure {
     Failure::new(cause, error.to_string())
 }
 
+/// What the client is configured for: its defaults, but for the port of the signaling server where
+/// the scenario moves that.
+fn client_config(scenario: &Scenario) -> Result<ClientConfig, EndpointError> {
+    let mut config = ClientConfig::default();
+    if let Some(port) = scenario.servers.signaling_port {
+        let endpoint = Endpoint::from_config(&config.signaling)?;
+        config.signaling.url = format!("http://{}:{port}", endpoint.host());
+    }
+    Ok(config)
+}
+
 fn network_config(network: &model::Network) -> NetworkConfig {
     NetworkConfig {
         nat: match network.nat {
@@ -293,7 +303,7 @@ fn network_config(network: &model::Network) -> NetworkConfig {
             model::Nat::PortRestricted => Some(NatPreset::PortRestricted.config()),
             model::Nat::Symmetric => Some(NatPreset::Symmetric.config()),
         },
-        firewall: FirewallConfig { udp: network.udp },
+        firewall: network.firewall.clone(),
         uplink: LinkPair::symmetric(network.uplink),
         ..NetworkConfig::default()
     }

@@ -193,6 +193,7 @@ fn two_hosts_of_one_network_meet_without_leaving_it() {
         let mut topology = Topology::new();
         let blocked = FirewallConfig {
             udp: Passage::Blocked,
+            ..FirewallConfig::default()
         };
         let config = NetworkConfig {
             nat,
@@ -275,6 +276,7 @@ fn public_hosts_reach_each_other_unchanged() {
 fn a_dropped_packet_names_its_place_and_cause() {
     let blocked = FirewallConfig {
         udp: Passage::Blocked,
+        ..FirewallConfig::default()
     };
     let mut homes = Homes::new(
         NetworkConfig {

@@ -68,7 +68,7 @@ pub(super) struct Timers {
 
 /// The side of the NAT that a packet comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(in crate::net) enum Side {
     Inside,
     Outside,
 }
@@ -157,7 +157,7 @@ impl Session {
 
 /// How far a TCP connection has come, as far as a NAT can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TcpPhase {
+pub(in crate::net) enum TcpPhase {
     /// Only this side has spoken.
     Opening(Side),
     /// Both sides have spoken.
@@ -169,7 +169,7 @@ enum TcpPhase {
 }
 
 impl TcpPhase {
-    fn after(self, side: Side, signal: TcpSignal) -> Self {
+    pub(in crate::net) fn after(self, side: Side, signal: TcpSignal) -> Self {
         if signal.rst {
             return Self::Closing;
         }
