@@ -13,13 +13,18 @@ use rand_chacha::ChaCha8Rng;
 use ringtrue::net::TrafficClass;
 
 use self::gateway::{Gateway, Onward};
+pub use self::gateway::{Interception, Others};
 use self::wire::{Wire, Wires};
 use super::cause::DropCause;
 use super::flow::{Flow, TcpSignal};
 use super::link::{Arrival, Damage, LinkPair, Transmission};
-use super::nat::Nat;
+use super::nat::{Nat, Verdict};
 use super::topology::{HostId, NetworkId, Topology, TopologyError};
 use crate::fault::{AddressAfter, Direction};
+
+/// The size of a TCP segment without data and options: two headers of 20 bytes each (RFC 791 section
+/// 3.1, RFC 9293 section 3.1).
+const RESET_BYTES: usize = 40;
 
 /// A packet on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +48,9 @@ pub trait Body: Clone {
     /// The body of the TCP reset that answers this segment (RFC 9293 section 3.10.7.1); none where
     /// it is a datagram, or a reset itself.
     fn reset(&self) -> Option<Self>;
+
+    /// The body of a TCP reset that answers nothing.
+    fn unasked_reset() -> Self;
 }
 
 /// What became of a packet.
@@ -112,6 +120,8 @@ enum Move<B> {
     Reach(Place, Packet<B>),
     /// A packet has left the queue before this link.
     Depart(Hop),
+    /// Connections through the gateway of this network may have been idle for too long.
+    Expire(NetworkId),
 }
 
 impl<B: Body> Fabric<B> {
@@ -185,6 +195,7 @@ impl<B: Body> Fabric<B> {
             match entry.remove() {
                 Move::Reach(place, packet) => self.forward(at, place, packet, &mut outputs),
                 Move::Depart(hop) => self.depart(at, hop, &mut outputs),
+                Move::Expire(network) => self.expire(at, network, &mut outputs),
             }
         }
         self.advanced_until = self.advanced_until.max(until);
@@ -308,6 +319,11 @@ impl<B: Body> Fabric<B> {
         self.gateways[network.index()].blackhole = direction;
     }
 
+    /// Sends connections of a network's hosts to one of them instead; `None` ends it.
+    pub fn intercept(&mut self, network: NetworkId, interception: Option<Interception>) {
+        self.gateways[network.index()].interception = interception;
+    }
+
     /// Books every address where it can be reached: in its own network, and above it up to the first
     /// translator.
     fn register_addresses(&mut self) {
@@ -374,6 +390,9 @@ impl<B: Body> Fabric<B> {
                 None => Onward::Drop(DropCause::NoRoute),
             },
         };
+        if let Place::Gateway(network, _) = place {
+            self.schedule_expiry(at, network);
+        }
         let hop = match onward {
             Onward::To(Owner::Host(host)) => Hop::ToHost(host),
             Onward::To(Owner::Gateway(network)) => Hop::Down(network),
@@ -401,26 +420,58 @@ impl<B: Body> Fabric<B> {
         let (Some(body), Place::Gateway(network, from)) = (packet.body.reset(), place) else {
             return;
         };
-        let answer = Packet {
-            flow: packet.flow.reversed(),
-            tcp: Some(TcpSignal::RST),
-            size_bytes: 40,
-            damage: Damage::None,
-            class: TrafficClass::BestEffort,
-            body,
-        };
+        let answer = reset(packet.flow.reversed(), body);
         let hop = match from {
-            From::Outside => Hop::Up(network),
-            From::Inside => {
-                let inside = &self.gateways[network.index()].inside;
-                match inside.get(&answer.flow.destination.ip()) {
-                    Some(Owner::Host(host)) => Hop::ToHost(*host),
-                    Some(Owner::Gateway(below)) => Hop::Down(*below),
-                    None => return,
-                }
-            }
+            From::Outside => Some(Hop::Up(network)),
+            From::Inside => self.hop_inside(network, answer.flow.destination.ip()),
         };
-        self.transmit(at, hop, answer, outputs);
+        if let Some(hop) = hop {
+            self.transmit(at, hop, answer, outputs);
+        }
+    }
+
+    fn schedule_expiry(&mut self, now: Duration, network: NetworkId) {
+        let gateway = &mut self.gateways[network.index()];
+        let Some(at) = gateway.poll_timeout().map(|at| at.max(now)) else {
+            return;
+        };
+        if gateway.expiry_at.is_none_or(|booked| at < booked) {
+            gateway.expiry_at = Some(at);
+            self.enqueue(at, Move::Expire(network));
+        }
+    }
+
+    /// Resets both ends of the connections that a gateway cuts because they were idle.
+    fn expire(&mut self, at: Duration, network: NetworkId, outputs: &mut Vec<FabricOutput<B>>) {
+        let gateway = &mut self.gateways[network.index()];
+        if gateway.expiry_at.is_some_and(|booked| booked <= at) {
+            gateway.expiry_at = None;
+        }
+        for flow in gateway.expired(at) {
+            let gateway = &mut self.gateways[network.index()];
+            let outside = gateway.translate_source(at, flow, Some(TcpSignal::RST));
+            let to_inside = self.hop_inside(network, flow.source.ip());
+            if let Some(hop) = to_inside {
+                let answer = reset(flow.reversed(), B::unasked_reset());
+                self.transmit(at, hop, answer, outputs);
+            }
+            if let Verdict::Forward(flow) = outside {
+                self.transmit(
+                    at,
+                    Hop::Up(network),
+                    reset(flow, B::unasked_reset()),
+                    outputs,
+                );
+            }
+        }
+        self.schedule_expiry(at, network);
+    }
+
+    fn hop_inside(&self, network: NetworkId, address: IpAddr) -> Option<Hop> {
+        match self.gateways[network.index()].inside.get(&address)? {
+            Owner::Host(host) => Some(Hop::ToHost(*host)),
+            Owner::Gateway(below) => Some(Hop::Down(*below)),
+        }
     }
 
     /// Sends a packet into a link, or into the queue before it.
@@ -556,6 +607,18 @@ impl<B: Body> Fabric<B> {
             cause,
             packet,
         }
+    }
+}
+
+/// A TCP reset on its way.
+fn reset<B>(flow: Flow, body: B) -> Packet<B> {
+    Packet {
+        flow,
+        tcp: Some(TcpSignal::RST),
+        size_bytes: RESET_BYTES,
+        damage: Damage::None,
+        class: TrafficClass::BestEffort,
+        body,
     }
 }
 

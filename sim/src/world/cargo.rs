@@ -1,6 +1,6 @@
 //! Packets between the kernels, which have sockets, and the fabric, which has places.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use ringtrue::net::TrafficClass;
@@ -22,6 +22,8 @@ const IPV6_HEADER_BYTES: usize = 40;
 const UDP_HEADER_BYTES: usize = 8;
 /// The size of a TCP header without options (RFC 9293 section 3.1).
 const TCP_HEADER_BYTES: usize = 20;
+/// How many hops a packet made here could still pass, as the kernels set it.
+pub(super) const TIME_TO_LIVE: u8 = 64;
 
 /// What a packet of the fabric carries.
 #[derive(Debug, Clone)]
@@ -61,6 +63,32 @@ impl Body for Cargo {
             sender: None,
             tag: None,
         })
+    }
+
+    fn unasked_reset() -> Self {
+        // The addresses and ports are written when it is delivered.
+        let nowhere = Ipv4Addr::UNSPECIFIED.into();
+        Self {
+            packet: KernelPacket {
+                src: nowhere,
+                dst: nowhere,
+                ttl: TIME_TO_LIVE,
+                payload: Transport::Tcp(TcpSegment {
+                    src_port: 0,
+                    dst_port: 0,
+                    seq: 0,
+                    ack: 0,
+                    flags: TcpFlags {
+                        rst: true,
+                        ..TcpFlags::default()
+                    },
+                    window: 0,
+                    payload: Bytes::new(),
+                }),
+            },
+            sender: None,
+            tag: None,
+        }
     }
 }
 

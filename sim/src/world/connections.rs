@@ -10,11 +10,9 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use turmoil_net::{Packet as KernelPacket, TcpFlags, TcpSegment, Transport};
 
+use super::cargo::TIME_TO_LIVE;
 use crate::fault::Breakage;
 use crate::net::topology::HostId;
-
-/// How many hops a packet made here could still pass, as the kernels set it.
-const TIME_TO_LIVE: u8 = 64;
 
 /// One end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,6 +13,7 @@ use super::World;
 use super::device::{Carrier, Device};
 use crate::fault::{AddressAfter, Breakage, Direction};
 use crate::net::cause::DropCause;
+use crate::net::fabric::Interception;
 use crate::net::link::LinkPair;
 use crate::net::nat::Nat;
 use crate::net::topology::{HostId, NetworkId, Topology, TopologyError};
@@ -153,6 +154,11 @@ impl World {
         address: AddressAfter,
     ) -> Result<usize, TopologyError> {
         self.fabric.restart_nat(self.now, network, address)
+    }
+
+    /// Sends connections of a network's hosts to one of them instead; `None` ends it.
+    pub fn intercept(&mut self, network: NetworkId, interception: Option<Interception>) {
+        self.fabric.intercept(network, interception);
     }
 
     /// Makes packets through a gateway vanish; `None` ends it.

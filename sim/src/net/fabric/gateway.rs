@@ -1,7 +1,8 @@
-//! What a gateway does with a packet: firewall, translation, and which way it goes on.
+//! What a gateway does with a packet: interception, firewall, translation, and which way it goes on.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -10,8 +11,10 @@ use super::wire::Wires;
 use super::{Owner, Packet};
 use crate::fault::Direction;
 use crate::net::cause::DropCause;
-use crate::net::firewall::FirewallConfig;
+use crate::net::firewall::{Firewall, FirewallVerdict};
+use crate::net::flow::{Flow, TcpSignal};
 use crate::net::nat::{Nat, Verdict};
+use crate::net::redirect::Redirect;
 use crate::net::topology::Network;
 
 /// The gateway of a network.
@@ -23,7 +26,29 @@ pub(super) struct Gateway<P> {
     pub(super) rng: ChaCha8Rng,
     pub(super) uplink: Wires<P>,
     pub(super) blackhole: Option<Direction>,
-    firewall: FirewallConfig,
+    pub(super) interception: Option<Interception>,
+    /// When the fabric asks for connections that were idle for too long.
+    pub(super) expiry_at: Option<Duration>,
+    firewall: Firewall,
+    firewall_v6: Firewall,
+}
+
+/// A host of a network that its gateway sends other hosts' connections to.
+#[derive(Debug, Clone)]
+pub struct Interception {
+    /// Which connections, and where to. The interceptor may ask it for the original destination.
+    pub redirect: Arc<Mutex<Redirect>>,
+    /// What becomes of everything else.
+    pub others: Others,
+}
+
+/// What becomes of packets that an interceptor does not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// They go their way.
+    Pass,
+    /// They are dropped, as before a captive portal has let somebody in.
+    Captive,
 }
 
 /// Where a packet goes from a node.
@@ -51,25 +76,40 @@ impl<P> Gateway<P> {
             rng: stream(&format!("nat {}", network.name)),
             uplink: Wires::new(&network.name, config.uplink, stream),
             blackhole: None,
-            firewall: config.firewall,
+            interception: None,
+            expiry_at: None,
+            firewall: Firewall::new(config.firewall.clone()),
+            firewall_v6: Firewall::new(config.firewall_v6.clone()),
         }
     }
 
     /// A packet that comes from one of the network's hosts.
     pub(super) fn route_up<B>(&mut self, at: Duration, packet: &mut Packet<B>) -> Onward {
+        if let Some(interception) = &self.interception {
+            packet.flow = interception.between_hosts(at, packet.flow, packet.tcp);
+        }
         if let Some(owner) = self.inside.get(&packet.flow.destination.ip()) {
             return Onward::To(*owner);
+        }
+        if let Some(interception) = &self.interception {
+            packet.flow = interception.from_inside(at, packet.flow, packet.tcp);
+            if let Some(owner) = self.inside.get(&packet.flow.destination.ip()) {
+                return Onward::To(*owner);
+            }
+            if interception.others == Others::Captive {
+                return Onward::Drop(DropCause::CaptivePortal);
+            }
         }
         if matches!(self.blackhole, Some(Direction::Up | Direction::Both)) {
             return Onward::Drop(DropCause::Blackhole);
         }
-        if let Err(cause) = self.firewall.check(packet.flow.protocol) {
-            return Onward::Drop(cause);
+        let firewall = self.firewall_for(packet.flow);
+        match firewall.outbound(at, packet.flow, packet.tcp) {
+            FirewallVerdict::Pass => {}
+            FirewallVerdict::Drop(cause) => return Onward::Drop(cause),
+            FirewallVerdict::Reset(cause) => return Onward::Refuse(cause),
         }
-        let Some(nat) = self.nat.as_mut().filter(|_| packet.flow.source.is_ipv4()) else {
-            return Onward::Up;
-        };
-        match nat.outbound(at, packet.flow, packet.tcp, &mut self.rng) {
+        match self.translate_source(at, packet.flow, packet.tcp) {
             Verdict::Forward(flow) => packet.flow = flow,
             Verdict::Drop(cause) => return Onward::Drop(cause),
             Verdict::Refuse(cause) => return Onward::Refuse(cause),
@@ -86,9 +126,6 @@ impl<P> Gateway<P> {
         if matches!(self.blackhole, Some(Direction::Down | Direction::Both)) {
             return Onward::Drop(DropCause::Blackhole);
         }
-        if let Err(cause) = self.firewall.check(packet.flow.protocol) {
-            return Onward::Drop(cause);
-        }
         if let Some(nat) = self.nat.as_mut().filter(|_| packet.flow.source.is_ipv4()) {
             match nat.inbound(at, packet.flow, packet.tcp) {
                 Verdict::Forward(flow) => packet.flow = flow,
@@ -96,9 +133,65 @@ impl<P> Gateway<P> {
                 Verdict::Refuse(cause) => return Onward::Refuse(cause),
             }
         }
+        let firewall = self.firewall_for(packet.flow);
+        match firewall.inbound(at, packet.flow, packet.tcp) {
+            FirewallVerdict::Pass => {}
+            FirewallVerdict::Drop(cause) => return Onward::Drop(cause),
+            FirewallVerdict::Reset(cause) => return Onward::Refuse(cause),
+        }
         match self.inside.get(&packet.flow.destination.ip()) {
             Some(owner) => Onward::To(*owner),
             None => Onward::Drop(DropCause::NoRoute),
         }
+    }
+
+    /// When connections will have been idle for too long.
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        let timeouts = [&self.firewall, &self.firewall_v6];
+        timeouts.into_iter().filter_map(Firewall::poll_timeout).min()
+    }
+
+    /// The connections that have been idle for too long and whose both ends are to be told, as the
+    /// network's hosts know them.
+    pub(super) fn expired(&mut self, at: Duration) -> Vec<Flow> {
+        let mut flows = self.firewall.expired(at);
+        flows.extend(self.firewall_v6.expired(at));
+        flows
+    }
+
+    /// What the NAT makes of a packet to the outside.
+    pub(super) fn translate_source(
+        &mut self,
+        at: Duration,
+        flow: Flow,
+        signal: Option<TcpSignal>,
+    ) -> Verdict {
+        match self.nat.as_mut().filter(|_| flow.source.is_ipv4()) {
+            Some(nat) => nat.outbound(at, flow, signal, &mut self.rng),
+            None => Verdict::Forward(flow),
+        }
+    }
+
+    fn firewall_for(&mut self, flow: Flow) -> &mut Firewall {
+        if flow.source.is_ipv4() {
+            &mut self.firewall
+        } else {
+            &mut self.firewall_v6
+        }
+    }
+}
+
+impl Interception {
+    /// The interceptor's answers get their original source back.
+    fn between_hosts(&self, at: Duration, flow: Flow, signal: Option<TcpSignal>) -> Flow {
+        self.lock().inbound(at, flow, signal)
+    }
+
+    fn from_inside(&self, at: Duration, flow: Flow, signal: Option<TcpSignal>) -> Flow {
+        self.lock().outbound(at, flow, signal)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Redirect> {
+        self.redirect.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -31,6 +31,10 @@ impl Body for &'static str {
     fn reset(&self) -> Option<Self> {
         Some("reset")
     }
+
+    fn unasked_reset() -> Self {
+        "reset"
+    }
 }
 
 /// Two homes with one host each, and a server.
