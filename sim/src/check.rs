@@ -1,7 +1,9 @@
 //! What judges a run. Checkers read the trace and the scenario, never the inside of a client.
 
 pub mod call;
+pub mod effect;
 pub mod expectation;
 pub mod facts;
 pub mod kept;
+pub mod outage;
 pub mod verdict;

@@ -80,11 +80,13 @@ impl Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Both sides heard each other.
+    /// Both sides heard each other, to the end of the call but for the outages that faults are
+    /// allowed.
     AudioConnected,
     /// The run said that there is no way, and why.
     Unreachable,
-    /// Neither: no audio and no cause, a panic, or a call that never was.
+    /// Neither: audio that was lost again (both sides are in `audio_connected_ms` then), no audio and
+    /// no cause, a panic, or a call that never was.
     Failed,
 }
 
@@ -137,6 +139,8 @@ pub enum FailureCause {
     NotStarted,
     /// The client or a server logged an error.
     ErrorLogged,
+    /// A fault never began, or changed nothing.
+    FaultWithoutEffect,
 }
 
 /// One line of what happened.

@@ -12,6 +12,8 @@ pub mod model;
 pub mod value;
 
 mod document;
+mod fault;
+mod layers;
 mod load;
 mod middlebox;
 mod place;

@@ -13,7 +13,7 @@ pub mod event;
 pub mod log;
 
 pub use digest::Digest;
-pub use event::{AppEvent, Event, EventKind, HostName, PacketSummary};
+pub use event::{AppEvent, Event, EventKind, FaultEvent, FaultPhase, HostName, PacketSummary};
 
 use digest::Chain;
 

@@ -81,6 +81,21 @@ pub enum CallMessage {
     },
 }
 
+impl CallMessage {
+    /// The name of what is said, as `type` has it on the wire: `end-of-candidates`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Offer { .. } => "offer",
+            Self::Ringing => "ringing",
+            Self::Answer { .. } => "answer",
+            Self::Candidate(_) => "candidate",
+            Self::EndOfCandidates { .. } => "end-of-candidates",
+            Self::HangUp { .. } => "hang-up",
+        }
+    }
+}
+
 /// A candidate as W3C `RTCIceCandidateInit` writes it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -128,6 +143,7 @@ mod tests {
             },
         };
         let json = serde_json::to_value(&numbered).expect("plain data");
+        assert_eq!(json["body"]["type"], numbered.envelope.body.kind());
         assert_eq!(
             json,
             serde_json::json!({

@@ -50,6 +50,8 @@ struct Message {
     numbered: NumberedEnvelope,
     /// The acknowledgement id on the present connection, once taken there.
     acknowledgement: Option<u64>,
+    /// Whether any connection has taken it, this one or one before.
+    taken_before: bool,
     outcome: Outcome,
 }
 
@@ -92,6 +94,7 @@ impl SendBuffer {
         self.messages.push_back(Message {
             numbered: NumberedEnvelope { id, envelope },
             acknowledgement: None,
+            taken_before: false,
             outcome,
         });
     }
@@ -106,6 +109,12 @@ impl SendBuffer {
         let id = self.next_acknowledgement;
         self.next_acknowledgement += 1;
         message.acknowledgement = Some(id);
+        if !std::mem::replace(&mut message.taken_before, true) {
+            let envelope = &message.numbered.envelope;
+            // Once for each message, whatever is sent again: a log in which repetitions count
+            // would show more candidates than there are.
+            tracing::debug!(kind = envelope.body.kind(), call = %envelope.call, "signaling message sent");
+        }
         let argument = serde_json::to_value(&message.numbered).unwrap_or_else(|error| {
             unreachable!("an envelope is a struct of texts, which is always JSON: {error}")
         });

@@ -4,6 +4,7 @@ mod calls;
 mod command_line;
 mod crash;
 mod determinism;
+mod faults;
 mod lifecycle;
 mod parity;
 mod real_sockets;

@@ -191,6 +191,7 @@ fn an_expectation_carries_all_that_the_file_says() {
         within,
         path,
         selected,
+        ..
     } = scenario.expect
     else {
         panic!("audio is expected unless the file says otherwise");

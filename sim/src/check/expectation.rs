@@ -11,14 +11,25 @@ use crate::report::{Failure, FailureCause, Outcome};
 /// What a run shows of its call, as far as a scenario can expect anything of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    /// What came of the call.
+    /// What came of the call until audio was connected or was not.
     pub outcome: Outcome,
+    /// Whether audio, once connected, was there as long as it had to be.
+    pub kept: Kept,
     /// The cause that the run names where the outcome is not audio.
     pub cause: Option<String>,
     /// The time from the answer until both sides were audio-connected.
     pub time_to_audio: Option<Duration>,
     /// The local side of each peer's selected pair.
     pub selected: BTreeMap<String, CandidateType>,
+}
+
+/// What became of audio once it was connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It was there to the end of the call, but for the outages that faults are allowed.
+    ToTheEnd,
+    /// It was lost.
+    Lost,
 }
 
 /// Everything in which `observed` is not what `expected` asks; empty where all came as expected.
@@ -30,6 +41,8 @@ pub fn unmet(expected: &Expectation, observed: &Observed) -> Vec<Failure> {
                 within,
                 path,
                 selected,
+                // Audio that is not back is not kept, which the caller reports.
+                back_within: _,
             },
             Outcome::AudioConnected,
         ) => {
@@ -39,23 +52,26 @@ pub fn unmet(expected: &Expectation, observed: &Observed) -> Vec<Failure> {
             failures.extend(wrong_candidates(selected, observed));
             failures
         }
-        (Expectation::Unreachable { cause }, Outcome::Unreachable) => {
-            let wrong = cause
-                .as_deref()
-                .and_then(|cause| wrong_cause(cause, observed));
-            wrong.into_iter().collect()
+        (Expectation::Unreachable { cause }, Outcome::Unreachable)
+        | (Expectation::NoAudio { cause }, Outcome::Unreachable | Outcome::Failed) => {
+            wrong_cause(cause.as_deref(), observed)
+                .into_iter()
+                .collect()
         }
-        (expected, outcome) => {
-            let expected = match expected {
-                Expectation::AudioConnected { .. } => Outcome::AudioConnected,
-                Expectation::Unreachable { .. } => Outcome::Unreachable,
-            };
+        (Expectation::AudioLost { cause }, Outcome::AudioConnected)
+            if observed.kept == Kept::Lost =>
+        {
+            wrong_cause(cause.as_deref(), observed)
+                .into_iter()
+                .collect()
+        }
+        (expected, _) => {
             let named = observed.cause.as_deref();
             let named = named.map_or_else(String::new, |cause| format!(": {cause}"));
             let message = format!(
                 "expected {}, and the call {}{named}",
                 wanted(expected),
-                happened(outcome),
+                happened(observed),
             );
             vec![Failure::new(FailureCause::WrongOutcome, message)]
         }
@@ -110,27 +126,30 @@ fn meets(expected: CandidateType, seen: CandidateType) -> bool {
     expected == seen || (learned(expected) && learned(seen))
 }
 
-fn wrong_cause(cause: &str, observed: &Observed) -> Option<Failure> {
+fn wrong_cause(expected: Option<&str>, observed: &Observed) -> Option<Failure> {
+    let expected = expected?;
     let seen = observed.cause.as_deref().unwrap_or("");
-    (!seen.contains(cause)).then(|| {
-        let message = format!("expected a cause with {cause:?}, and the run names {seen:?}");
+    (!seen.contains(expected)).then(|| {
+        let message = format!("expected a cause with {expected:?}, and the run names {seen:?}");
         Failure::new(FailureCause::WrongCause, message)
     })
 }
 
-fn wanted(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::AudioConnected => "audio both ways",
-        Outcome::Unreachable => "no way through",
-        Outcome::Failed => "a failure",
+fn wanted(expected: &Expectation) -> &'static str {
+    match expected {
+        Expectation::AudioConnected { .. } => "audio both ways",
+        Expectation::Unreachable { .. } => "no way through",
+        Expectation::NoAudio { .. } => "no audio both ways",
+        Expectation::AudioLost { .. } => "audio both ways that is lost",
     }
 }
 
-fn happened(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::AudioConnected => "has audio both ways",
-        Outcome::Unreachable => "found no way through",
-        Outcome::Failed => "failed",
+fn happened(observed: &Observed) -> &'static str {
+    match (observed.outcome, observed.kept) {
+        (Outcome::AudioConnected, Kept::ToTheEnd) => "has audio both ways",
+        (Outcome::AudioConnected, Kept::Lost) => "had audio both ways and lost it",
+        (Outcome::Unreachable, _) => "found no way through",
+        (Outcome::Failed, _) => "failed",
     }
 }
 
@@ -141,6 +160,7 @@ mod tests {
     fn connected(alice: CandidateType, milliseconds: u64) -> Observed {
         Observed {
             outcome: Outcome::AudioConnected,
+            kept: Kept::ToTheEnd,
             cause: None,
             time_to_audio: Some(Duration::from_millis(milliseconds)),
             selected: BTreeMap::from([
@@ -153,6 +173,7 @@ mod tests {
     fn unreachable(cause: &str) -> Observed {
         Observed {
             outcome: Outcome::Unreachable,
+            kept: Kept::ToTheEnd,
             cause: Some(cause.to_owned()),
             time_to_audio: None,
             selected: BTreeMap::new(),
@@ -164,6 +185,7 @@ mod tests {
             within: Some(Duration::from_millis(within_ms)),
             path: Some(path),
             selected: BTreeMap::from([("alice".to_owned(), alice)]),
+            back_within: Duration::from_secs(5),
         }
     }
 
@@ -226,5 +248,46 @@ mod tests {
             failures[0].message,
             "expected audio both ways, and the call found no way through: UDP is blocked",
         );
+    }
+
+    fn lost(cause: Option<&str>) -> Observed {
+        Observed {
+            kept: Kept::Lost,
+            cause: cause.map(str::to_owned),
+            ..connected(CandidateType::Host, 1)
+        }
+    }
+
+    #[test]
+    fn no_audio_is_met_by_whatever_else_comes_of_the_call() {
+        let expected = Expectation::NoAudio { cause: None };
+        assert_eq!(causes(&expected, &unreachable("UDP is blocked")), []);
+        let failed = Observed {
+            outcome: Outcome::Failed,
+            ..unreachable("")
+        };
+        assert_eq!(causes(&expected, &failed), []);
+        let wrong = [FailureCause::WrongOutcome];
+        assert_eq!(causes(&expected, &connected(CandidateType::Host, 1)), wrong);
+        assert_eq!(causes(&expected, &lost(None)), wrong);
+        let cause = Some("TURN".to_owned());
+        let expected = Expectation::NoAudio { cause };
+        assert_eq!(
+            causes(&expected, &unreachable("UDP is blocked")),
+            [FailureCause::WrongCause],
+        );
+    }
+
+    #[test]
+    fn audio_lost_is_met_only_by_audio_that_was_there() {
+        let expected = Expectation::AudioLost { cause: None };
+        assert_eq!(causes(&expected, &lost(None)), []);
+        let wrong = [FailureCause::WrongOutcome];
+        assert_eq!(causes(&expected, &unreachable("UDP is blocked")), wrong);
+        assert_eq!(causes(&expected, &connected(CandidateType::Host, 1)), wrong);
+        let cause = Some("no packet".to_owned());
+        let expected = Expectation::AudioLost { cause };
+        assert_eq!(causes(&expected, &lost(Some("no packet for 40 s"))), []);
+        assert_eq!(causes(&expected, &lost(None)), [FailureCause::WrongCause]);
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tracing::Level;
 
+use crate::fault::MessageName;
 use crate::trace::digest::Chain;
-use crate::trace::{AppEvent, Event, EventKind, HostName, Observer};
+use crate::trace::{AppEvent, Event, EventKind, FaultPhase, HostName, Observer};
 
 /// One thing that a peer application did or saw, with its place in time.
 #[derive(Debug, Clone)]
@@ -18,6 +19,17 @@ pub struct Fact {
     pub peer: HostName,
     /// What.
     pub event: AppEvent,
+}
+
+/// One moment in the life of a fault, with its place in time.
+#[derive(Debug, Clone)]
+pub struct FaultFact {
+    /// Virtual time.
+    pub at: Duration,
+    /// The fault's index in [`Scenario::faults`](crate::scenario::model::Scenario).
+    pub fault: usize,
+    /// What became of it.
+    pub phase: FaultPhase,
 }
 
 /// An `ERROR` line in the log of a client or server, which no run may have.
@@ -40,6 +52,35 @@ pub struct Facts {
     pub heard: BTreeMap<HostName, Vec<Duration>>,
     /// The log lines that no run may have.
     pub errors: Vec<ErrorLine>,
+    /// What became of the scenario's faults, in order of recording.
+    pub faults: Vec<FaultFact>,
+    /// When each peer first sent each of its signaling messages, by kind and in order.
+    pub sent: BTreeMap<HostName, BTreeMap<MessageName, Vec<Duration>>>,
+}
+
+impl Facts {
+    /// How many signaling messages of a kind a peer has sent; repetitions do not count.
+    #[must_use]
+    pub fn messages_sent(&self, peer: &str, message: MessageName) -> u32 {
+        u32::try_from(self.sent_at(peer, message).len()).unwrap_or(u32::MAX)
+    }
+
+    /// When a peer sent its `number`-th message of a kind, counted from 1; `None` where it has not.
+    #[must_use]
+    pub fn message_sent_at(
+        &self,
+        peer: &str,
+        message: MessageName,
+        number: u32,
+    ) -> Option<Duration> {
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.sent_at(peer, message).get(index).copied()
+    }
+
+    fn sent_at(&self, peer: &str, message: MessageName) -> &[Duration] {
+        let sent = self.sent.get(peer).and_then(|sent| sent.get(&message));
+        sent.map_or(&[], Vec::as_slice)
+    }
 }
 
 /// Gathers [`Facts`] from a trace. Clones share what they gather.
@@ -74,7 +115,81 @@ impl Observer for FactCollector {
                     text: text.clone(),
                 });
             }
+            EventKind::Log {
+                level,
+                target,
+                text,
+            } if *level == Level::DEBUG => {
+                if let Some(message) = message_sent(target, text) {
+                    let by_kind = facts.sent.entry(event.host.clone()).or_default();
+                    by_kind.entry(message).or_default().push(event.at);
+                }
+            }
+            EventKind::Fault(fault) => facts.faults.push(FaultFact {
+                at: event.at,
+                fault: fault.fault,
+                phase: fault.phase.clone(),
+            }),
             _ => {}
         }
+    }
+}
+
+/// The message that a log line of the client says was sent. The line is the only sign of it outside
+/// the client: on the wire it is inside a WebSocket frame, and may be there twice.
+fn message_sent(target: &str, text: &str) -> Option<MessageName> {
+    let fields = target
+        .starts_with("ringtrue::signaling")
+        .then(|| text.strip_prefix("signaling message sent kind="))??;
+    match fields.split(' ').next()? {
+        "offer" => Some(MessageName::Offer),
+        "answer" => Some(MessageName::Answer),
+        "candidate" => Some(MessageName::Candidate),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gathered(lines: &[(&'static str, &str)]) -> Facts {
+        let mut collector = FactCollector::default();
+        for (second, (target, text)) in (1..).zip(lines) {
+            let event = Event {
+                at: Duration::from_secs(second),
+                host: "alice".into(),
+                kind: EventKind::Log {
+                    level: Level::DEBUG,
+                    target,
+                    text: (*text).to_owned(),
+                },
+            };
+            collector.observe(0, &event, &Chain::default());
+        }
+        collector.with(Clone::clone)
+    }
+
+    #[test]
+    fn messages_are_counted_by_sender_and_kind() {
+        const CLIENT: &str = "ringtrue::signaling::send_buffer";
+        let facts = gathered(&[
+            (CLIENT, "signaling message sent kind=offer call=c1"),
+            (CLIENT, "signaling message sent kind=candidate call=c1"),
+            (
+                CLIENT,
+                "signaling message sent kind=end-of-candidates call=c1",
+            ),
+            (CLIENT, "signaling message sent kind=candidate call=c1"),
+            (CLIENT, "repetition dropped from=bob id=7"),
+            ("ringtrue_sim", "signaling message sent kind=offer call=c1"),
+        ]);
+        let candidate = MessageName::Candidate;
+        assert_eq!(facts.messages_sent("alice", MessageName::Offer), 1);
+        assert_eq!(facts.messages_sent("alice", candidate), 2);
+        assert_eq!(facts.messages_sent("bob", candidate), 0);
+        let when = |number| facts.message_sent_at("alice", candidate, number);
+        assert_eq!(when(2), Some(Duration::from_secs(4)));
+        assert_eq!((when(0), when(3)), (None, None));
     }
 }

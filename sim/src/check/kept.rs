@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::outage::{Outage, Span, judged};
+
 /// The length of the windows that audio is measured in.
 pub const WINDOW: Duration = Duration::from_secs(2);
 /// The share of a window's packets that must be heard where no loss is scripted.
@@ -11,6 +13,10 @@ const KEPT_SHARE: f64 = 0.9;
 const CHANCE: f64 = 0.15;
 /// What a peer sends in a second: one Opus packet each 20 ms.
 const PACKETS_PER_SECOND: f64 = 50.0;
+
+/// The shortest part of a talk between two outages that is judged: in a shorter one, a packet more or
+/// less would decide.
+const SHORTEST_SPAN: Duration = Duration::from_millis(500);
 
 /// A window in which too little was heard.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,6 +59,25 @@ pub fn first_gap(heard: &[Duration], from: Duration, to: Duration, loss: f64) ->
         start += WINDOW;
     }
     None
+}
+
+/// The first gap of a talk outside the outages, each of which is excused until `back_within` after its
+/// end.
+#[must_use]
+pub fn first_gap_outside(
+    heard: &[Duration],
+    talk: Span,
+    outages: &[Outage],
+    back_within: Duration,
+    loss: f64,
+) -> Option<Gap> {
+    if !outages.iter().any(|outage| outage.concerns(talk)) {
+        return first_gap(heard, talk.from, talk.to, loss);
+    }
+    judged(talk, outages, back_within)
+        .iter()
+        .filter(|span| span.length() >= SHORTEST_SPAN)
+        .find_map(|span| first_gap(heard, span.from, span.to, loss))
 }
 
 #[cfg(test)]
@@ -107,5 +132,45 @@ mod tests {
             .collect();
         check(&heard, 0.0, Some(1_000));
         check(&heard, 0.15, None);
+    }
+
+    /// The first gap of a talk from 1 s to 20 s that a fault interrupts from 5 s to 8 s, where audio is
+    /// to be back within 5 s and `silent` is the time, in milliseconds, in which nothing is heard.
+    #[track_caller]
+    fn check_outage(silent: std::ops::Range<u64>, gap_at_ms: Option<u64>) {
+        let outage = Outage {
+            name: "blackhole home (both)".to_owned(),
+            begin: Duration::from_secs(5),
+            end: Some(Duration::from_secs(8)),
+        };
+        let talk = Span {
+            from: Duration::from_secs(1),
+            to: Duration::from_secs(20),
+        };
+        let heard: Vec<_> = steady(0, silent.start)
+            .into_iter()
+            .chain(steady(silent.end, 21_000))
+            .collect();
+        let gap = first_gap_outside(&heard, talk, &[outage], Duration::from_secs(5), 0.0);
+        let from = gap.map(|gap| gap.from);
+        assert_eq!(from, gap_at_ms.map(Duration::from_millis));
+    }
+
+    #[test]
+    fn silence_in_an_outage_is_no_gap() {
+        check_outage(5_000..8_000, None);
+        check_outage(5_000..12_980, None);
+    }
+
+    #[test]
+    fn silence_before_an_outage_is_a_gap() {
+        check_outage(4_000..8_000, Some(3_000));
+    }
+
+    #[test]
+    fn silence_after_the_time_to_come_back_is_a_gap() {
+        check_outage(5_000..13_400, Some(13_000));
+        check_outage(5_000..21_000, Some(13_000));
+        check_outage(16_000..16_300, Some(15_000));
     }
 }

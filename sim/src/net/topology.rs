@@ -7,6 +7,8 @@ mod tests;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
+use serde::Deserialize;
+
 pub use self::plan::TopologyError;
 use self::plan::{AddressPlan, Subnet};
 use super::firewall::FirewallConfig;
@@ -38,7 +40,8 @@ impl NetworkId {
 }
 
 /// The address families of a network or a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Families {
     /// IPv4 only.
     #[default]

@@ -58,8 +58,8 @@ pub fn verdict(report: &Report, colour: Colour) -> String {
         colour.paint("✗", Style::new().red().bold())
     };
     let name = colour.paint(&format!("{:<28}", report.scenario), Style::new().bold());
-    let mut parts = vec![outcome_name(report.outcome).to_owned()];
-    if report.outcome == Outcome::Unreachable {
+    let mut parts = vec![outcome_name(report).to_owned()];
+    if report.outcome != Outcome::AudioConnected {
         parts.extend(report.cause.clone());
     }
     if !report.selected.is_empty() {
@@ -177,10 +177,12 @@ fn seconds(milliseconds: u64) -> String {
     format!("{}.{:03} s", milliseconds / 1000, milliseconds % 1000)
 }
 
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
+fn outcome_name(report: &Report) -> &'static str {
+    match report.outcome {
         Outcome::AudioConnected => "audio connected",
         Outcome::Unreachable => "unreachable",
+        // Both sides had audio.
+        Outcome::Failed if report.audio_connected_ms.len() > 1 => "audio lost",
         Outcome::Failed => "failed",
     }
 }
@@ -258,6 +260,23 @@ mod tests {
     fn a_verdict_is_one_line() {
         assert_snapshot!(verdict(&passed(), Colour::Off), @"✓ cone-cone                    audio connected · alice srflx / bob host · audio in 851 ms · 7.120 s virtual, 14 ms real");
         assert_snapshot!(verdict(&failed(), Colour::Off), @"✗ cone-cone                    unreachable · UDP is blocked · 7.120 s virtual, 14 ms real");
+    }
+
+    #[test]
+    fn audio_that_was_lost_is_told_from_audio_that_never_was() {
+        let lost = Report {
+            outcome: Outcome::Failed,
+            cause: Some("no packet for 40 s".to_owned()),
+            ..passed()
+        };
+        assert_snapshot!(verdict(&lost, Colour::Off), @"✓ cone-cone                    audio lost · no packet for 40 s · alice srflx / bob host · 7.120 s virtual, 14 ms real");
+        let silent = Report {
+            audio_connected_ms: BTreeMap::new(),
+            selected: BTreeMap::new(),
+            cause: None,
+            ..lost
+        };
+        assert_snapshot!(verdict(&silent, Colour::Off), @"✓ cone-cone                    failed · 7.120 s virtual, 14 ms real");
     }
 
     #[test]

@@ -4,17 +4,23 @@
 //! ([`validate`](super::validate)) holds the defaults.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use toml::Spanned;
 use toml::de::DeTable;
 
 use super::error::ProblemKind;
 use super::middlebox::{IdleDocument, PortValue, PortalDocument};
-use super::model::{CallPath, CandidateType, Nat, ProxyKind, ServerState};
+use super::model::{CallPath, CandidateType, Families, Ipv6Firewall, Nat, ProxyKind, ServerState};
 use super::place;
 use super::problems::Problems;
-use super::value::{Choice, DelayValue, LossValue, TimeValue, TriggerValue};
+use super::value::{
+    Choice, DelayValue, LossValue, MessageValue, SubnetValue, TimeValue, TriggerValue,
+};
+use crate::fault::{AddressAfter, Direction, FaultName, LinkName, ServerName, SocketsMeanwhile};
 use crate::net::firewall::Passage;
 
 /// Names and what they stand for, each with its place in the file.
@@ -32,6 +38,8 @@ pub(super) struct Document {
     pub(super) servers: ServersDocument,
     pub(super) script: Option<Vec<Spanned<StepDocument>>>,
     #[serde(default)]
+    pub(super) fault: Vec<Spanned<FaultDocument>>,
+    #[serde(default)]
     pub(super) expect: ExpectDocument,
     pub(super) talk: Option<Spanned<TalkDocument>>,
 }
@@ -39,7 +47,7 @@ pub(super) struct Document {
 #[derive(Debug, Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a table with `nat`, `udp`, `tcp_ports`, `idle_tcp`, `proxy`, `portal`, `lan` and `uplink`"
+    expecting = "a table with `nat`, `udp`, `tcp_ports`, `idle_tcp`, `proxy`, `portal`, `behind`, `subnet`, `ip`, `ipv6`, `lan` and `uplink`"
 )]
 pub(super) struct NetworkDocument {
     pub(super) nat: Option<Choice<Nat>>,
@@ -48,6 +56,10 @@ pub(super) struct NetworkDocument {
     pub(super) idle_tcp: Option<Spanned<IdleDocument>>,
     pub(super) proxy: Option<Spanned<Choice<ProxyKind>>>,
     pub(super) portal: Option<Spanned<PortalDocument>>,
+    pub(super) behind: Option<Spanned<String>>,
+    pub(super) subnet: Option<Spanned<SubnetValue>>,
+    pub(super) ip: Option<Choice<Families>>,
+    pub(super) ipv6: Option<Spanned<Choice<Ipv6Firewall>>>,
     #[serde(default)]
     pub(super) lan: LinkDocument,
     #[serde(default)]
@@ -104,10 +116,66 @@ pub(super) enum ActionName {
     Start,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table with `kind`, one of `at`, `after` and `on`, and what the kind needs"
+)]
+pub(super) struct FaultDocument {
+    pub(super) kind: Option<Spanned<Choice<FaultName>>>,
+    pub(super) at: Option<Spanned<TimeValue>>,
+    pub(super) after: Option<Spanned<TriggerValue>>,
+    pub(super) on: Option<Spanned<MessageValue>>,
+    #[serde(rename = "for")]
+    pub(super) length: Option<Spanned<TimeValue>>,
+    pub(super) until: Option<Spanned<TimeValue>>,
+    pub(super) peer: Option<Spanned<String>>,
+    pub(super) network: Option<Spanned<String>>,
+    pub(super) server: Option<Spanned<Choice<ServerName>>>,
+    /// What it can be depends on the kind.
+    pub(super) how: Option<Spanned<String>>,
+    pub(super) address: Option<Spanned<Choice<AddressAfter>>>,
+    pub(super) sockets: Option<Spanned<Choice<SocketsMeanwhile>>>,
+    pub(super) direction: Option<Spanned<Choice<Direction>>>,
+    pub(super) link: Option<Spanned<Choice<LinkName>>>,
+    pub(super) to: Option<Spanned<DestinationDocument>>,
+}
+
+/// What `to` of a fault can be: a network to move to, or what a link becomes.
+#[derive(Debug)]
+pub(super) enum DestinationDocument {
+    Network(String),
+    Link(LinkDocument),
+}
+
+impl<'de> Deserialize<'de> for DestinationDocument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DestinationVisitor)
+    }
+}
+
+struct DestinationVisitor;
+
+impl<'de> Visitor<'de> for DestinationVisitor {
+    type Value = DestinationDocument;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the name of a network in quotes, or a link as networks have it")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(DestinationDocument::Network(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        LinkDocument::deserialize(MapAccessDeserializer::new(map)).map(DestinationDocument::Link)
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a table with `outcome`, `cause`, `path`, `selected` and `within`"
+    expecting = "a table with `outcome`, `cause`, `path`, `selected`, `within` and `back_within`"
 )]
 pub(super) struct ExpectDocument {
     pub(super) outcome: Option<Choice<OutcomeName>>,
@@ -116,6 +184,7 @@ pub(super) struct ExpectDocument {
     #[serde(default)]
     pub(super) selected: Named<Choice<CandidateType>>,
     pub(super) within: Option<Spanned<TimeValue>>,
+    pub(super) back_within: Option<Spanned<TimeValue>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -124,6 +193,8 @@ pub(super) enum OutcomeName {
     #[default]
     AudioConnected,
     Unreachable,
+    NoAudio,
+    AudioLost,
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use ringtrue::audio::track::OpusTrack;
 pub use ringtrue::candidates::CandidateType;
 use serde::Deserialize;
 
+use crate::fault::{Fault, FaultKind};
 use crate::net::firewall::FirewallConfig;
 use crate::net::link::LinkConfig;
+pub use crate::net::topology::Families;
 
 /// One question to the client: a topology, a call script and what should come of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,12 +36,35 @@ pub struct Scenario {
     /// What the peers do: steps at a moment first and by time, then those after an event. Every
     /// run has a call, and a hang-up unless it is killed.
     pub script: Vec<ScriptStep>,
+    /// What goes wrong: at a moment first and by time, then after an event. The world names a fault
+    /// by its index.
+    pub faults: Vec<Fault>,
     /// What should come of it.
     pub expect: Expectation,
     /// How long audio is to be kept after it is connected, where the loader wrote the hang-up
     /// (`script` has it as [`Trigger::AfterAudio`]); `None` where the file's script hangs up
     /// itself.
     pub talk: Option<Duration>,
+}
+
+impl Scenario {
+    /// The networks that a peer is ever on, each once: first the one where it starts, then those that
+    /// faults move it to. Empty for a peer that there is not.
+    #[must_use]
+    pub fn networks_of(&self, peer: &str) -> Vec<&str> {
+        let start = self.peers.get(peer).map(|peer| peer.network.as_str());
+        let moves = self.faults.iter().filter_map(|fault| match &fault.kind {
+            FaultKind::NetworkSwitch { peer: who, to } if who == peer => Some(to.as_str()),
+            _ => None,
+        });
+        let mut networks = Vec::new();
+        for network in start.into_iter().chain(moves) {
+            if !networks.contains(&network) {
+                networks.push(network);
+            }
+        }
+        networks
+    }
 }
 
 /// Hosts behind one gateway.
@@ -53,6 +79,17 @@ pub struct Network {
     pub proxy: Option<ProxyKind>,
     /// The captive portal that holds the hosts at first, where there is one.
     pub portal: Option<Portal>,
+    /// The network that the gateway's uplink leads into; `None` where it leads to the core of the
+    /// internet. It is a key of [`Scenario::networks`] that has a NAT, so this is a layer of
+    /// carrier-grade NAT. At most [`MOST_LAYERS`] lie between a host and the core.
+    pub behind: Option<String>,
+    /// The first address of the hosts' private IPv4 subnet, which is a /24; `None` where the world
+    /// assigns one. Two networks can have the same.
+    pub subnet: Option<Ipv4Addr>,
+    /// The address families of its hosts.
+    pub families: Families,
+    /// What the gateway does with IPv6 packets from outside.
+    pub ipv6_firewall: Ipv6Firewall,
     /// Between each host and the gateway, each way.
     pub lan: LinkConfig,
     /// Between the gateway and the core of the internet, each way.
@@ -73,6 +110,28 @@ pub enum ProxyKind {
 pub struct Portal {
     /// When it lets everything pass, from the start of the run.
     pub until: Duration,
+}
+
+impl Network {
+    /// Whether its gateway translates addresses.
+    #[must_use]
+    pub fn has_nat(&self) -> bool {
+        self.nat != Nat::None
+    }
+}
+
+/// The most gateways between a host and the core.
+pub const MOST_LAYERS: usize = 3;
+
+/// What a gateway does with IPv6 packets from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ipv6Firewall {
+    /// It lets in what belongs to something sent from inside (RFC 6092).
+    #[default]
+    Stateful,
+    /// It lets in everything.
+    Open,
 }
 
 /// How a gateway translates addresses, by the names of RFC 3489 section 5, whose meanings RFC
@@ -194,13 +253,29 @@ pub enum Expectation {
         path: Option<CallPath>,
         /// The local side of the selected pair, by peer.
         selected: BTreeMap<String, CandidateType>,
+        /// The longest time from the end of a fault, or from the fault where it has no end, until
+        /// audio is back on both sides for good.
+        back_within: Duration,
     },
     /// The run says that there is no way, and why.
     Unreachable {
         /// A text that the named cause contains.
         cause: Option<String>,
     },
+    /// There is never audio both ways, whatever ends the call.
+    NoAudio {
+        /// A text that the named cause contains.
+        cause: Option<String>,
+    },
+    /// There is audio both ways, and it is not kept.
+    AudioLost {
+        /// A text that the named cause contains.
+        cause: Option<String>,
+    },
 }
+
+/// How soon audio is to be back after a fault, where the file says nothing.
+pub const BACK_WITHIN: Duration = Duration::from_secs(5);
 
 impl Default for Expectation {
     fn default() -> Self {
@@ -208,6 +283,7 @@ impl Default for Expectation {
             within: None,
             path: None,
             selected: BTreeMap::new(),
+            back_within: BACK_WITHIN,
         }
     }
 }

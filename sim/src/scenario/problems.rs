@@ -62,6 +62,12 @@ impl<'text> Problems<'text> {
         self.add(span, Some(key), None, ProblemKind::Missing { allowed });
     }
 
+    /// The line of the file on which `span` begins, counted from 1.
+    pub(super) fn line_of(&self, span: &Range<usize>) -> usize {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        before.matches('\n').count() + 1
+    }
+
     /// The problems as an error, in the order of the file.
     pub(super) fn into_error(mut self) -> InvalidScenario {
         self.list.sort_by_key(|problem| problem.span.offset());
@@ -81,11 +87,12 @@ impl<'text> Problems<'text> {
         if self.are_many() {
             return;
         }
+        let line = self.line_of(&span);
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |position| position + 1);
         self.list.push(Problem {
             file: self.file.clone(),
-            line: before.matches('\n').count() + 1,
+            line,
             column: before[line_start..].chars().count() + 1,
             key,
             value,

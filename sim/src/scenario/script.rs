@@ -22,19 +22,26 @@ pub(super) struct Talk {
 }
 
 /// The steps in the order of the model, and how long the talk is that ends with a hang-up written
-/// here. `None` where a step cannot be read, with the reason in `problems`.
+/// here. `None` where a step cannot be read, with the reason in `problems`. `killed_by_faults` are the
+/// peers that cannot be relied on to end the call, as those that the script kills.
 pub(super) fn steps(
     documents: Option<&[Spanned<StepDocument>]>,
     peers: &Named<PeerDocument>,
+    killed_by_faults: &BTreeSet<String>,
     talk: Talk,
     problems: &mut Problems<'_>,
 ) -> Option<(Vec<ScriptStep>, Option<Duration>)> {
     let Some(documents) = documents else {
         let mut names = peers.keys().map(|name| name.get_ref().clone());
-        return Some((
-            default_steps(names.next()?, names.next()?, talk.length),
-            Some(talk.length),
-        ));
+        let (caller, callee) = (names.next()?, names.next()?);
+        let survivor = if killed_by_faults.contains(&caller) {
+            callee.clone()
+        } else {
+            caller.clone()
+        };
+        let hang_up = hang_up(survivor, talk.length);
+        let steps = default_steps(caller, callee, hang_up);
+        return Some((steps, Some(talk.length)));
     };
     let read: Vec<Option<Step>> = documents
         .iter()
@@ -47,6 +54,9 @@ pub(super) fn steps(
 
     let hangs_up = steps.iter().any(|step| step.step.action == Action::HangUp);
     let killed = |peer: &String| {
+        if killed_by_faults.contains(peer) {
+            return true;
+        }
         let mut kills = steps.iter().filter(|step| step.step.action == Action::Kill);
         kills.any(|step| step.step.peer == *peer)
     };
@@ -71,11 +81,11 @@ pub(super) fn steps(
     Some((script, None))
 }
 
-fn default_steps(first: String, second: String, talk: Duration) -> Vec<ScriptStep> {
+fn default_steps(first: String, second: String, hang_up: ScriptStep) -> Vec<ScriptStep> {
     vec![
         ScriptStep {
             trigger: Trigger::At(Duration::ZERO),
-            peer: first.clone(),
+            peer: first,
             action: Action::Call {
                 callee: second.clone(),
             },
@@ -85,7 +95,7 @@ fn default_steps(first: String, second: String, talk: Duration) -> Vec<ScriptSte
             peer: second,
             action: Action::Answer,
         },
-        hang_up(first, talk),
+        hang_up,
     ]
 }
 

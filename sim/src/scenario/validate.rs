@@ -1,6 +1,6 @@
 //! From the document to the model: names resolved, defaults filled in, contradictions refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +14,9 @@ use super::error::ProblemKind;
 use super::middlebox::{Middleboxes, middleboxes};
 use super::model::{self, Action, Expectation, Network, Peer, Scenario, ScriptStep, Servers};
 use super::problems::Problems;
-use super::script;
+use super::value::TimeValue;
+use super::{fault, layers, script};
+use crate::fault::{Fault, FaultKind};
 use crate::net::link::LinkConfig;
 
 /// How long a call lasts where the file says nothing.
@@ -54,13 +56,34 @@ pub(super) fn scenario(
             .map_or_else(Default::default, |choice| choice.0),
         signaling_port,
     };
+    let names = fault::Names {
+        networks: &networks,
+        peers: &peers,
+    };
+    let faults = fault::read(&document.fault, names, problems);
     let expect = expectation(&document.expect, &peers, problems);
-    if let (Expectation::Unreachable { .. }, Some(talk)) = (&expect, &document.talk) {
+    let without_talk = match &expect {
+        Expectation::Unreachable { .. } => Some("unreachable"),
+        Expectation::NoAudio { .. } => Some("no-audio"),
+        Expectation::AudioConnected { .. } | Expectation::AudioLost { .. } => None,
+    };
+    if let (Some(outcome), Some(talk)) = (without_talk, &document.talk) {
         problems.push(
             talk.span(),
             ProblemKind::Contradiction {
-                message: "nobody talks where `unreachable` is expected".to_owned(),
-                allowed: "`[talk]` with `outcome = \"audio-connected\"` only",
+                message: format!("nobody talks where `{outcome}` is expected"),
+                allowed: "`[talk]` with `outcome = \"audio-connected\"` or `\"audio-lost\"` only",
+            },
+        );
+    }
+    if let Some(back_within) = &document.expect.back_within
+        && document.fault.is_empty()
+    {
+        problems.push(
+            back_within.span(),
+            ProblemKind::Contradiction {
+                message: "no fault can interrupt the audio".to_owned(),
+                allowed: "`back_within` in a scenario with a `[[fault]]`",
             },
         );
     }
@@ -73,7 +96,10 @@ pub(super) fn scenario(
         written: document.talk.as_ref().map(Spanned::span),
     };
     let steps = document.script.as_deref();
-    let (script, talk) = script::steps(steps, &document.peer, talk, problems)?;
+    let killed = killed_by(faults.iter().flatten().map(|placed| &placed.fault));
+    let (script, talk) = script::steps(steps, &document.peer, &killed, talk, problems)?;
+    let faults = faults?;
+    fault::check(&faults, &script, &peers, problems);
     if problems.is_empty() {
         check_tones(&script, &peers, &document.peer, problems);
     }
@@ -90,9 +116,18 @@ pub(super) fn scenario(
         tracks,
         servers,
         script,
+        faults: faults.into_iter().map(|placed| placed.fault).collect(),
         expect,
         talk,
     })
+}
+
+fn killed_by<'a>(faults: impl Iterator<Item = &'a Fault>) -> BTreeSet<String> {
+    let killed = faults.filter_map(|fault| match &fault.kind {
+        FaultKind::AppKill { peer } => Some(peer.clone()),
+        _ => None,
+    });
+    killed.collect()
 }
 
 fn about(about: Option<Spanned<String>>, problems: &mut Problems<'_>) -> String {
@@ -129,15 +164,23 @@ fn networks(
             firewall,
             proxy,
             portal,
+            behind: document.behind.as_ref().map(|name| name.get_ref().clone()),
+            subnet: document.subnet.as_ref().map(|subnet| subnet.get_ref().0),
+            families: document.ip.map_or_else(Default::default, |choice| choice.0),
+            ipv6_firewall: document
+                .ipv6
+                .as_ref()
+                .map_or_else(Default::default, |choice| choice.get_ref().0),
             lan: link(&document.lan, model::LAN),
             uplink: link(&document.uplink, model::UPLINK),
         };
         networks.insert(name.get_ref().clone(), network);
     }
+    layers::check(documents, &networks, problems);
     networks
 }
 
-fn link(document: &LinkDocument, default: LinkConfig) -> LinkConfig {
+pub(super) fn link(document: &LinkDocument, default: LinkConfig) -> LinkConfig {
     LinkConfig {
         delay: document.delay.map_or(default.delay, |delay| delay.0),
         loss: document.loss.map_or(default.loss, |loss| loss.0),
@@ -283,48 +326,57 @@ fn expectation(
             );
         }
     }
-    let mut only_with = |span, outcome: &str, allowed| {
-        let message = format!("this means nothing where `{outcome}` is expected");
+    let outcome = document
+        .outcome
+        .map_or_else(Default::default, |choice| choice.0);
+    let outcome_name = match outcome {
+        OutcomeName::AudioConnected => "audio-connected",
+        OutcomeName::Unreachable => "unreachable",
+        OutcomeName::NoAudio => "no-audio",
+        OutcomeName::AudioLost => "audio-lost",
+    };
+    let mut only_with = |span, allowed| {
+        let message = format!("this means nothing where `{outcome_name}` is expected");
         problems.push(span, ProblemKind::Contradiction { message, allowed });
     };
-    match document
-        .outcome
-        .map_or_else(Default::default, |choice| choice.0)
-    {
-        OutcomeName::AudioConnected => {
-            if let Some(cause) = &document.cause {
-                let allowed = "`cause` with `outcome = \"unreachable\"` only";
-                only_with(cause.span(), "audio-connected", allowed);
-            }
-            let selected = document.selected.iter();
-            Expectation::AudioConnected {
-                within: document.within.as_ref().map(|within| within.get_ref().0),
-                path: document.path.as_ref().map(|path| path.get_ref().0),
-                selected: selected
-                    .map(|(peer, kind)| (peer.get_ref().clone(), kind.get_ref().0))
-                    .collect(),
-            }
+    if matches!(outcome, OutcomeName::AudioConnected) {
+        if let Some(cause) = &document.cause {
+            let allowed = "`cause` with another `outcome` than `audio-connected`";
+            only_with(cause.span(), allowed);
         }
-        OutcomeName::Unreachable => {
-            let spans = [
-                document.within.as_ref().map(Spanned::span),
-                document.path.as_ref().map(Spanned::span),
-                document.selected.keys().next().map(Spanned::span),
-            ];
-            for span in spans.into_iter().flatten() {
-                let allowed =
-                    "`within`, `path` and `selected` with `outcome = \"audio-connected\"` only";
-                only_with(span, "unreachable", allowed);
-            }
-            if let Some(cause) = &document.cause
-                && cause.get_ref().trim().is_empty()
-            {
-                let allowed = "a part of the cause that the run names";
-                problems.push(cause.span(), ProblemKind::NotALine { allowed });
-            }
-            Expectation::Unreachable {
-                cause: document.cause.as_ref().map(|cause| cause.get_ref().clone()),
-            }
+        let time = |value: &Option<Spanned<TimeValue>>| Some(value.as_ref()?.get_ref().0);
+        let selected = document.selected.iter();
+        return Expectation::AudioConnected {
+            within: time(&document.within),
+            path: document.path.as_ref().map(|path| path.get_ref().0),
+            selected: selected
+                .map(|(peer, kind)| (peer.get_ref().clone(), kind.get_ref().0))
+                .collect(),
+            back_within: time(&document.back_within).unwrap_or(model::BACK_WITHIN),
+        };
+    }
+    let spans = [
+        document.within.as_ref().map(Spanned::span),
+        document.path.as_ref().map(Spanned::span),
+        document.selected.keys().next().map(Spanned::span),
+        document.back_within.as_ref().map(Spanned::span),
+    ];
+    for span in spans.into_iter().flatten() {
+        let allowed = "`within`, `path`, `selected` and `back_within` with `outcome = \"audio-connected\"` only";
+        only_with(span, allowed);
+    }
+    if let Some(cause) = &document.cause
+        && cause.get_ref().trim().is_empty()
+    {
+        let allowed = "a part of the cause that the run names";
+        problems.push(cause.span(), ProblemKind::NotALine { allowed });
+    }
+    let cause = document.cause.as_ref().map(|cause| cause.get_ref().clone());
+    match outcome {
+        OutcomeName::NoAudio => Expectation::NoAudio { cause },
+        OutcomeName::AudioLost => Expectation::AudioLost { cause },
+        OutcomeName::Unreachable | OutcomeName::AudioConnected => {
+            Expectation::Unreachable { cause }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::de::value::{Error as PlainError, StrDeserializer};
@@ -9,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use thiserror::Error;
 
 use super::model::Trigger;
+use crate::fault::MessageName;
 use crate::net::loss::Probability;
 
 /// The shortest delay a link can have: the step of the world.
@@ -51,6 +53,15 @@ pub enum ValueError {
     /// A share has more decimals than are kept.
     #[error("this has more than four decimals")]
     TooPrecise,
+    /// A subnet of another length.
+    #[error("this is not a /24, which is what networks have")]
+    NotA24,
+    /// A subnet that begins at another address than its first.
+    #[error("this is not the first address of a /24; it would be {0}")]
+    NotTheFirst(Ipv4Addr),
+    /// A subnet that is somebody's on the internet.
+    #[error("this is not private")]
+    NotPrivate,
 }
 
 /// Reads a duration: `80ms`, `1.5s`, `1m30s`, `1h`.
@@ -135,6 +146,18 @@ pub(super) struct LossValue(pub(super) Probability);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TriggerValue(pub(super) Trigger);
 
+/// Which signaling message of which peer a fault waits for: `alice sends candidate 3`.
+#[derive(Debug, Clone)]
+pub(super) struct MessageValue {
+    pub(super) peer: String,
+    pub(super) message: MessageName,
+    pub(super) number: u32,
+}
+
+/// A private IPv4 subnet, which is a /24, by its first address: `192.168.1.0/24`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SubnetValue(pub(super) Ipv4Addr);
+
 impl DelayValue {
     const EXPECTED: &str = "a delay in quotes from \"1ms\" to \"10s\", such as \"80ms\"";
 
@@ -183,6 +206,60 @@ impl TriggerValue {
     }
 }
 
+impl MessageValue {
+    const EXPECTED: &str = "\"PEER sends offer\", \"answer\" or \"candidate\" and which one, such as \"alice sends candidate 3\"";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let malformed = || ValueError::Malformed("a message that a peer sends");
+        let words: Vec<&str> = refuse_empty_or_negative(text)?.split_whitespace().collect();
+        let (peer, message, number) = match words.as_slice() {
+            [peer, "sends", message] => (peer, message, "1"),
+            [peer, "sends", message, number] => (peer, message, *number),
+            _ => return Err(malformed()),
+        };
+        let message = match *message {
+            "offer" => MessageName::Offer,
+            "answer" => MessageName::Answer,
+            "candidate" => MessageName::Candidate,
+            _ => return Err(malformed()),
+        };
+        let number = number.parse().ok().filter(|number| *number > 0);
+        Ok(Self {
+            peer: (*peer).to_owned(),
+            message,
+            number: number.ok_or_else(malformed)?,
+        })
+    }
+}
+
+impl SubnetValue {
+    const EXPECTED: &str = "a private subnet in quotes (RFC 1918, or 100.64.0.0/10 of RFC 6598), such as \"192.168.1.0/24\"";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let malformed = || ValueError::Malformed("a subnet");
+        let (address, length) = text.split_once('/').ok_or_else(malformed)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| malformed())?;
+        if length != "24" {
+            let is_length = length.parse::<u8>().is_ok_and(|length| length <= 32);
+            return Err(if is_length {
+                ValueError::NotA24
+            } else {
+                malformed()
+            });
+        }
+        let [a, b, c, _] = address.octets();
+        let first = Ipv4Addr::new(a, b, c, 0);
+        if address != first {
+            return Err(ValueError::NotTheFirst(first));
+        }
+        let is_shared = a == 100 && (64..128).contains(&b);
+        if !address.is_private() && !is_shared {
+            return Err(ValueError::NotPrivate);
+        }
+        Ok(Self(address))
+    }
+}
+
 /// Lets serde read a value from a TOML string, so that the error it reports carries the place.
 macro_rules! deserialize_from_text {
     ($($value:ty),*) => {$(
@@ -197,7 +274,23 @@ macro_rules! deserialize_from_text {
     )*};
 }
 
-deserialize_from_text!(DelayValue, TimeValue, LossValue, TriggerValue);
+deserialize_from_text!(
+    DelayValue,
+    TimeValue,
+    LossValue,
+    TriggerValue,
+    MessageValue,
+    SubnetValue
+);
+
+/// The value of type `T` with this name.
+///
+/// # Errors
+///
+/// What `T` says where it has no such name.
+pub(super) fn named<'de, T: Deserialize<'de>>(name: &'de str) -> Result<T, PlainError> {
+    T::deserialize(StrDeserializer::new(name))
+}
 
 /// One of the names that `T` has. Unlike `T` itself it says which ones when it meets a number or a
 /// table.
@@ -403,5 +496,51 @@ mod tests {
         assert_eq!(trigger("audio"), Ok(Trigger::AfterAudio(Duration::ZERO)));
         assert!(trigger("silence + 1s").is_err());
         assert!(trigger("audio + ").is_err());
+    }
+
+    #[test]
+    fn a_message_is_named_by_sender_kind_and_number() {
+        let message = |text| {
+            let value = MessageValue::parse(text).ok()?;
+            Some((value.peer, value.message, value.number))
+        };
+        let alice = || "alice".to_owned();
+        assert_eq!(
+            message("alice sends candidate 3"),
+            Some((alice(), MessageName::Candidate, 3))
+        );
+        assert_eq!(
+            message("alice sends offer"),
+            Some((alice(), MessageName::Offer, 1))
+        );
+        for text in ["", "alice", "alice sends", "alice sends ringing"] {
+            assert_eq!(message(text), None);
+        }
+        assert_eq!(message("alice sends offer 0"), None);
+        assert_eq!(message("alice sends offer 1 2"), None);
+    }
+
+    #[test]
+    fn a_subnet_is_private_and_whole() {
+        let subnet = |text| SubnetValue::parse(text).map(|value| value.0);
+        let first = Ipv4Addr::new(192, 168, 1, 0);
+        assert_eq!(subnet("192.168.1.0/24"), Ok(first));
+        assert!(subnet("10.1.2.0/24").is_ok() && subnet("100.64.7.0/24").is_ok());
+        assert_eq!(subnet("192.168.1.0/16"), Err(ValueError::NotA24));
+        assert_eq!(
+            subnet("192.168.1.7/24"),
+            Err(ValueError::NotTheFirst(first))
+        );
+        assert_eq!(subnet("203.0.113.0/24"), Err(ValueError::NotPrivate));
+        assert_eq!(subnet("100.128.0.0/24"), Err(ValueError::NotPrivate));
+        for text in [
+            "",
+            "192.168.1.0",
+            "192.168.1/24",
+            "192.168.1.0/x",
+            "fd00::/24",
+        ] {
+            assert!(subnet(text).is_err());
+        }
     }
 }

@@ -101,6 +101,10 @@ fn encode(buffer: &mut Vec<u8>, event: &Event) {
             bytes(buffer, text.as_bytes());
         }
         EventKind::App(event) => bytes(buffer, event.to_string().as_bytes()),
+        EventKind::Fault(event) => {
+            number(buffer, event.fault as u64);
+            bytes(buffer, event.to_string().as_bytes());
+        }
     }
 }
 

@@ -71,6 +71,34 @@ pub enum EventKind {
     },
     /// Something that a peer application did or saw.
     App(AppEvent),
+    /// A fault of the scenario began, ended, or showed.
+    Fault(FaultEvent),
+}
+
+/// What became of a fault of the scenario.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultEvent {
+    /// Its index in [`Scenario::faults`](crate::scenario::model::Scenario).
+    pub fault: usize,
+    /// Its kind and target, as [`FaultKind`](crate::fault::FaultKind) shows them.
+    pub name: String,
+    /// What became of it.
+    pub phase: FaultPhase,
+}
+
+/// A moment in the life of a fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FaultPhase {
+    /// It strikes.
+    Begins,
+    /// It is over.
+    Ends,
+    /// Something was dropped, cut or changed. One such event for each fault is enough: every packet
+    /// that is dropped has an event of its own.
+    Effect {
+        /// What.
+        what: String,
+    },
 }
 
 /// What a checker may know of a peer application.
@@ -166,6 +194,7 @@ impl EventKind {
             Self::Canary(_) => "canary",
             Self::Log { .. } => "log",
             Self::App(_) => "app",
+            Self::Fault(_) => "fault",
         }
     }
 
@@ -175,6 +204,7 @@ impl EventKind {
         match self {
             Self::App(event) => *event != AppEvent::Heard,
             Self::Log { level, .. } => *level <= tracing::Level::INFO,
+            Self::Fault(_) => true,
             _ => false,
         }
     }
@@ -199,6 +229,18 @@ impl fmt::Display for EventKind {
             }
             Self::Log { text, .. } => formatter.write_str(text),
             Self::App(event) => event.fmt(formatter),
+            Self::Fault(event) => event.fmt(formatter),
+        }
+    }
+}
+
+impl fmt::Display for FaultEvent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match &self.phase {
+            FaultPhase::Begins => write!(formatter, "fault: {name}"),
+            FaultPhase::Ends => write!(formatter, "fault over: {name}"),
+            FaultPhase::Effect { what } => write!(formatter, "effect of {name}: {what}"),
         }
     }
 }

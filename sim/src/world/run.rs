@@ -113,15 +113,16 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         facts: facts.clone(),
     };
     let ended = run_on_own_thread(&scenario.name, || simulation.run());
-    let (call, mut failures) = facts.with(|facts| {
+    let (call, outcome, mut failures) = facts.with(|facts| {
         let call = LastCall::of(scenario, facts);
+        let outcome = verdict::outcome(scenario, &call, facts);
         let failures = verdict::failures(scenario, &call, facts);
-        (call, failures)
+        (call, outcome, failures)
     });
     let (virtual_time, outcome) = match ended {
         Ok(end) => {
-            failures.extend(end.failures);
-            (end.at, call.outcome())
+            failures.extend(verdict::of_ending(scenario, &call, end.failures));
+            (end.at, outcome)
         }
         Err(error) => {
             failures.insert(0, crash(&error));

@@ -148,7 +148,10 @@ impl<P> Gateway<P> {
     /// When connections will have been idle for too long.
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         let timeouts = [&self.firewall, &self.firewall_v6];
-        timeouts.into_iter().filter_map(Firewall::poll_timeout).min()
+        timeouts
+            .into_iter()
+            .filter_map(Firewall::poll_timeout)
+            .min()
     }
 
     /// The connections that have been idle for too long and whose both ends are to be told, as the
