@@ -13,6 +13,7 @@ pub mod value;
 
 mod document;
 mod load;
+mod nat;
 mod place;
 mod problems;
 mod script;

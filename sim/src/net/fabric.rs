@@ -99,7 +99,7 @@ impl<B> Fabric<B> {
                 nat: network
                     .external
                     .zip(network.config.nat.clone())
-                    .map(|(external, config)| Nat::new(external, config)),
+                    .map(|(external, config)| Nat::new(vec![external], config)),
                 nat_rng: stream(&format!("nat {}", network.name)),
                 uplink: Wires::new(&network.name, network.config.uplink, &mut stream),
             });
@@ -257,7 +257,7 @@ impl<B> Fabric<B> {
         if let Some(nat) = &mut gateway.nat {
             packet.flow = match nat.outbound(at, packet.flow, packet.tcp, &mut gateway.nat_rng) {
                 Verdict::Forward(flow) => flow,
-                Verdict::Drop(cause) => return Err(cause),
+                Verdict::Drop(cause) | Verdict::Refuse(cause) => return Err(cause),
             };
         }
         // A hairpinned packet has become local.
@@ -277,7 +277,7 @@ impl<B> Fabric<B> {
         if let Some(nat) = &mut self.gateways[network.index()].nat {
             packet.flow = match nat.inbound(at, packet.flow, packet.tcp) {
                 Verdict::Forward(flow) => flow,
-                Verdict::Drop(cause) => return Err(cause),
+                Verdict::Drop(cause) | Verdict::Refuse(cause) => return Err(cause),
             };
         }
         self.local_host(network, packet)

@@ -10,7 +10,8 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::error::ProblemKind;
-use super::model::{CallPath, CandidateType, Nat, ServerState};
+use super::model::{CallPath, CandidateType, ServerState};
+use super::nat::NatValue;
 use super::place;
 use super::problems::Problems;
 use super::value::{Choice, DelayValue, LossValue, TimeValue, TriggerValue};
@@ -41,7 +42,7 @@ pub(super) struct Document {
     expecting = "a table with `nat`, `udp`, `lan` and `uplink`"
 )]
 pub(super) struct NetworkDocument {
-    pub(super) nat: Option<Choice<Nat>>,
+    pub(super) nat: Option<NatValue>,
     pub(super) udp: Option<Choice<Passage>>,
     #[serde(default)]
     pub(super) lan: LinkDocument,

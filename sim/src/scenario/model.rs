@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::net::firewall::Passage;
 use crate::net::link::LinkConfig;
+use crate::net::nat::{NatConfig, NatPreset};
 
 /// One question to the client: a topology, a call script and what should come of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +45,9 @@ pub struct Scenario {
 /// Hosts behind one gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// How the gateway translates addresses.
-    pub nat: Nat,
+    /// The NAT of the gateway. Without one the hosts have public addresses and the gateway only
+    /// forwards.
+    pub nat: Option<NatBox>,
     /// What the gateway does with UDP.
     pub udp: Passage,
     /// Between each host and the gateway, each way.
@@ -54,22 +56,31 @@ pub struct Network {
     pub uplink: LinkConfig,
 }
 
-/// How a gateway translates addresses, by the names of RFC 3489 section 5, whose meanings RFC
-/// 4787 gives more exactly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Nat {
-    /// The hosts have public addresses and the gateway only forwards.
-    #[default]
-    None,
-    /// Endpoint-independent mapping and filtering.
-    FullCone,
-    /// Endpoint-independent mapping, address-dependent filtering.
-    AddressRestricted,
-    /// Endpoint-independent mapping, address-and-port-dependent filtering.
-    PortRestricted,
-    /// Address-and-port-dependent mapping and filtering.
-    Symmetric,
+/// A NAT as it stands in a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatBox {
+    /// How it behaves.
+    pub config: NatConfig,
+    /// How many external addresses it has: one or more.
+    pub addresses: usize,
+}
+
+impl From<NatPreset> for NatBox {
+    fn from(preset: NatPreset) -> Self {
+        Self {
+            config: preset.config(),
+            addresses: preset.addresses(),
+        }
+    }
+}
+
+impl Default for NatBox {
+    fn default() -> Self {
+        Self {
+            config: NatConfig::default(),
+            addresses: 1,
+        }
+    }
 }
 
 /// A link between a host and its gateway, where the file says nothing: 5 ms, no loss.

@@ -12,6 +12,7 @@ use super::document::{
 };
 use super::error::ProblemKind;
 use super::model::{self, Action, Expectation, Network, Peer, Scenario, ScriptStep, Servers};
+use super::nat;
 use super::problems::Problems;
 use super::script;
 use crate::net::link::LinkConfig;
@@ -116,7 +117,8 @@ fn networks(
         let network = Network {
             nat: document
                 .nat
-                .map_or_else(Default::default, |choice| choice.0),
+                .as_ref()
+                .and_then(|value| nat::nat_box(value, problems)),
             udp: document
                 .udp
                 .map_or_else(Default::default, |choice| choice.0),

@@ -19,7 +19,6 @@ use crate::check::verdict;
 use crate::determinism::{self, Capture, Plugs, RunError, canary, run_on_own_thread};
 use crate::net::firewall::FirewallConfig;
 use crate::net::link::LinkPair;
-use crate::net::nat::preset::NatPreset;
 use crate::net::topology::{HostId, NetworkConfig, Topology, TopologyError};
 use crate::report::timeline::TimelineCollector;
 use crate::report::{Failure, FailureCause, Outcome, PacketOrEvent, Report};
@@ -286,13 +285,7 @@ fn crash(error: &RunError) -> Failure {
 
 fn network_config(network: &model::Network) -> NetworkConfig {
     NetworkConfig {
-        nat: match network.nat {
-            model::Nat::None => None,
-            model::Nat::FullCone => Some(NatPreset::FullCone.config()),
-            model::Nat::AddressRestricted => Some(NatPreset::AddressRestricted.config()),
-            model::Nat::PortRestricted => Some(NatPreset::PortRestricted.config()),
-            model::Nat::Symmetric => Some(NatPreset::Symmetric.config()),
-        },
+        nat: network.nat.as_ref().map(|nat| nat.config.clone()),
         firewall: FirewallConfig { udp: network.udp },
         uplink: LinkPair::symmetric(network.uplink),
     }
