@@ -16,6 +16,7 @@ mod fault;
 mod layers;
 mod load;
 mod middlebox;
+mod nat;
 mod place;
 mod problems;
 mod script;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use ringtrue_sim::net::firewall::Passage;
+use ringtrue_sim::net::nat::NatPreset;
 use ringtrue_sim::scenario::model::{
-    Action, CallPath, Expectation, Nat, ScriptStep, ServerState, Trigger,
+    Action, CallPath, Expectation, NatBox, ScriptStep, ServerState, Trigger,
 };
 use ringtrue_sim::scenario::{LoadError, Rendering, Scenario, load_paths};
 use tempfile::TempDir;
@@ -122,10 +123,9 @@ fn what_the_file_leaves_out_has_its_default() {
     let scenario = parse(GOOD);
     assert_eq!(scenario.name, "good");
     let home = &scenario.networks["home-b"];
-    assert_eq!(
-        (home.nat, home.firewall.udp),
-        (Nat::Symmetric, Passage::Open)
-    );
+    let symmetric = NatBox::from(NatPreset::Symmetric);
+    assert_eq!(home.nat.as_ref(), Some(&symmetric));
+    assert_eq!(home.firewall.udp, Passage::Open);
     assert_eq!(home.lan.delay, Duration::from_millis(5));
     assert_eq!(home.uplink.delay, Duration::from_millis(15));
     assert_eq!(home.uplink.loss.parts_per_million(), 0);

@@ -34,15 +34,28 @@ pub enum DropCause {
     FirewallIdleCut,
     /// A captive portal lets nothing pass but the way to itself.
     CaptivePortal,
-    /// No live mapping of the NAT owns the external port (or, for a TCP reset from inside, the
-    /// connection).
+    /// No live mapping of the NAT owns the external port.
     NatNoMapping,
     /// A mapping exists, but its filter does not admit this sender (RFC 4787 section 5).
     NatFiltered,
     /// A TCP connection attempt from outside that nobody inside asked for (RFC 5382 section 4.3).
     NatUnsolicitedTcp,
+    /// A TCP segment in the middle of a connection that the NAT does not know, or knows no more (RFC
+    /// 6146 section 3.5.2.2).
+    NatUnknownTcp,
     /// Every external port of the NAT is in use.
     NatPortsExhausted,
+    /// The inside host has as many mappings as the NAT allows one host (RFC 6888 section 3).
+    NatHostLimit,
+    /// The address outside is one of the inside network too, and the NAT cannot tell them apart (RFC
+    /// 4787 section 4.4).
+    NatAddressConflict,
+    /// The NAT does not translate between these families of addresses.
+    NatWrongFamily,
+    /// The NAT forwards no such fragment (RFC 4787 section 11).
+    NatFragmentRefused,
+    /// The NAT forwards no ICMP errors (RFC 4787 section 9).
+    NatIcmpRefused,
     /// A host inside sent to the NAT's own external address and the NAT does not hairpin
     /// (RFC 4787 section 6).
     NatHairpinRefused,
@@ -50,7 +63,7 @@ pub enum DropCause {
 
 impl DropCause {
     /// All causes, in the order of their declaration.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 25] = [
         Self::Loss,
         Self::QueueFull,
         Self::TooLarge,
@@ -68,7 +81,13 @@ impl DropCause {
         Self::NatNoMapping,
         Self::NatFiltered,
         Self::NatUnsolicitedTcp,
+        Self::NatUnknownTcp,
         Self::NatPortsExhausted,
+        Self::NatHostLimit,
+        Self::NatAddressConflict,
+        Self::NatWrongFamily,
+        Self::NatFragmentRefused,
+        Self::NatIcmpRefused,
         Self::NatHairpinRefused,
     ];
 
@@ -93,7 +112,13 @@ impl DropCause {
             Self::NatNoMapping => "nat: no mapping",
             Self::NatFiltered => "nat: filtered",
             Self::NatUnsolicitedTcp => "nat: unsolicited tcp connection",
+            Self::NatUnknownTcp => "nat: unknown tcp connection",
             Self::NatPortsExhausted => "nat: ports exhausted",
+            Self::NatHostLimit => "nat: limit of one host",
+            Self::NatAddressConflict => "nat: address conflict",
+            Self::NatWrongFamily => "nat: wrong family of addresses",
+            Self::NatFragmentRefused => "nat: fragment refused",
+            Self::NatIcmpRefused => "nat: icmp refused",
             Self::NatHairpinRefused => "nat: hairpin refused",
         }
     }

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use super::flow::{Flow, Protocol, TcpSignal};
 use super::nat::TcpTimers;
-use super::nat::expiry::{Side, TcpPhase};
+use super::nat::expiry::Side;
+use super::nat::tcp::TcpPhase;
 
 /// How many connections are remembered at once. Beyond it the one that was silent for longest is
 /// forgotten, as in the connection table of a small router.
@@ -136,7 +137,7 @@ impl Connection {
     fn is_alive(&self, now: Duration, timers: &TcpTimers) -> bool {
         let limit = match self.phase {
             TcpPhase::Established | TcpPhase::HalfClosed(_) => timers.established,
-            TcpPhase::Opening(_) | TcpPhase::Closing => timers.transitory,
+            TcpPhase::Opening(_) | TcpPhase::Closing | TcpPhase::Reset => timers.transitory,
         };
         now.saturating_sub(self.seen_at) < limit
     }

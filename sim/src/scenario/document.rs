@@ -14,7 +14,8 @@ use toml::de::DeTable;
 
 use super::error::ProblemKind;
 use super::middlebox::{IdleDocument, PortValue, PortalDocument};
-use super::model::{CallPath, CandidateType, Families, Ipv6Firewall, Nat, ProxyKind, ServerState};
+use super::model::{CallPath, CandidateType, Families, Ipv6Firewall, ProxyKind, ServerState};
+use super::nat::NatValue;
 use super::place;
 use super::problems::Problems;
 use super::value::{
@@ -50,7 +51,7 @@ pub(super) struct Document {
     expecting = "a table with `nat`, `udp`, `tcp_ports`, `idle_tcp`, `proxy`, `portal`, `behind`, `subnet`, `ip`, `ipv6`, `lan` and `uplink`"
 )]
 pub(super) struct NetworkDocument {
-    pub(super) nat: Option<Choice<Nat>>,
+    pub(super) nat: Option<NatValue>,
     pub(super) udp: Option<Choice<Passage>>,
     pub(super) tcp_ports: Option<Spanned<Vec<Spanned<PortValue>>>>,
     pub(super) idle_tcp: Option<Spanned<IdleDocument>>,

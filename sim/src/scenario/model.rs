@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::fault::{Fault, FaultKind};
 use crate::net::firewall::FirewallConfig;
 use crate::net::link::LinkConfig;
+use crate::net::nat::{NatConfig, NatPreset};
 pub use crate::net::topology::Families;
 
 /// One question to the client: a topology, a call script and what should come of it.
@@ -70,8 +71,9 @@ impl Scenario {
 /// Hosts behind one gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// How the gateway translates addresses.
-    pub nat: Nat,
+    /// The NAT of the gateway. Without one the hosts have public addresses and the gateway only
+    /// forwards.
+    pub nat: Option<NatBox>,
     /// What the gateway lets pass.
     pub firewall: FirewallConfig,
     /// The proxy that takes what the hosts send to the signaling port, where there is one. Never
@@ -116,7 +118,7 @@ impl Network {
     /// Whether its gateway translates addresses.
     #[must_use]
     pub fn has_nat(&self) -> bool {
-        self.nat != Nat::None
+        self.nat.is_some()
     }
 }
 
@@ -134,22 +136,31 @@ pub enum Ipv6Firewall {
     Open,
 }
 
-/// How a gateway translates addresses, by the names of RFC 3489 section 5, whose meanings RFC
-/// 4787 gives more exactly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Nat {
-    /// The hosts have public addresses and the gateway only forwards.
-    #[default]
-    None,
-    /// Endpoint-independent mapping and filtering.
-    FullCone,
-    /// Endpoint-independent mapping, address-dependent filtering.
-    AddressRestricted,
-    /// Endpoint-independent mapping, address-and-port-dependent filtering.
-    PortRestricted,
-    /// Address-and-port-dependent mapping and filtering.
-    Symmetric,
+/// A NAT as it stands in a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatBox {
+    /// How it behaves.
+    pub config: NatConfig,
+    /// How many external addresses it has: one or more.
+    pub addresses: usize,
+}
+
+impl From<NatPreset> for NatBox {
+    fn from(preset: NatPreset) -> Self {
+        Self {
+            config: preset.config(),
+            addresses: preset.addresses(),
+        }
+    }
+}
+
+impl Default for NatBox {
+    fn default() -> Self {
+        Self {
+            config: NatConfig::default(),
+            addresses: 1,
+        }
+    }
 }
 
 /// A link between a host and its gateway, where the file says nothing: 5 ms, no loss.

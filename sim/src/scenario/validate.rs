@@ -13,6 +13,7 @@ use super::document::{
 use super::error::ProblemKind;
 use super::middlebox::{Middleboxes, middleboxes};
 use super::model::{self, Action, Expectation, Network, Peer, Scenario, ScriptStep, Servers};
+use super::nat;
 use super::problems::Problems;
 use super::value::TimeValue;
 use super::{fault, layers, script};
@@ -160,7 +161,8 @@ fn networks(
         let network = Network {
             nat: document
                 .nat
-                .map_or_else(Default::default, |choice| choice.0),
+                .as_ref()
+                .and_then(|value| nat::nat_box(value, problems)),
             firewall,
             proxy,
             portal,

@@ -44,6 +44,9 @@ pub enum ValueError {
     /// The value is below the least one.
     #[error("this is under {}, the shortest delay of the world", format_duration(*.0))]
     TooShort(Duration),
+    /// The value is below the least one, which is not a matter of the world's step.
+    #[error("this is under {}", format_duration(*.0))]
+    UnderLeast(Duration),
     /// The value is above the greatest one.
     #[error("this is over {}", format_duration(*.0))]
     TooLong(Duration),
@@ -274,6 +277,8 @@ macro_rules! deserialize_from_text {
     )*};
 }
 
+pub(super) use deserialize_from_text;
+
 deserialize_from_text!(
     DelayValue,
     TimeValue,
@@ -321,9 +326,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ChoiceVisitor<T> {
     }
 }
 
-struct TextVisitor<T> {
-    expected: &'static str,
-    parse: fn(&str) -> Result<T, ValueError>,
+pub(super) struct TextVisitor<T> {
+    pub(super) expected: &'static str,
+    pub(super) parse: fn(&str) -> Result<T, ValueError>,
 }
 
 impl<T> Visitor<'_> for TextVisitor<T> {
@@ -412,7 +417,7 @@ fn whole_milliseconds(duration: Duration) -> Result<Duration, ValueError> {
     Ok(duration)
 }
 
-fn at_most(duration: Duration, most: Duration) -> Result<Duration, ValueError> {
+pub(super) fn at_most(duration: Duration, most: Duration) -> Result<Duration, ValueError> {
     if duration > most {
         return Err(ValueError::TooLong(most));
     }

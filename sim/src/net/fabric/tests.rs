@@ -172,14 +172,14 @@ fn a_packet_takes_the_sum_of_its_links_and_the_answer_finds_back() {
 
 #[test]
 fn hole_punching_works_as_the_presets_promise() {
-    for alice in NatPreset::ALL {
-        for bob in NatPreset::ALL {
+    for alice in NatPreset::CLASSIC {
+        for bob in NatPreset::CLASSIC {
             // The reflexive address of a symmetric NAT serves the server only. Packets from it
             // still come through where the other side's filter does not look at the port.
             let heard_by = |own: NatPreset, other: NatPreset| match (own, other) {
                 (NatPreset::FullCone | NatPreset::AddressRestricted, _) => true,
                 (NatPreset::PortRestricted, other) => other != NatPreset::Symmetric,
-                (NatPreset::Symmetric, _) => false,
+                (_symmetric, _) => false,
             };
             let arrived = Homes::behind(alice, bob).punch_holes();
             assert_eq!(

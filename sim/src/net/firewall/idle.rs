@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::{FirewallVerdict, Packet};
 use crate::net::cause::DropCause;
 use crate::net::flow::Flow;
-use crate::net::nat::expiry::TcpPhase;
+use crate::net::nat::tcp::TcpPhase;
 
 /// When and how a middlebox cuts TCP connections that carry nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

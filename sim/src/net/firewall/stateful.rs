@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use super::Packet;
 use crate::net::flow::Protocol;
-use crate::net::nat::expiry::{Side, TcpPhase};
+use crate::net::nat::expiry::Side;
+use crate::net::nat::tcp::TcpPhase;
 use crate::net::nat::{Filtering, Refresh, TcpTimers, UdpTimer};
 
 /// Less than every endpoint that is.
@@ -179,7 +180,7 @@ impl Record {
         let limit = match self.phase {
             None => config.udp_timer.idle,
             Some(TcpPhase::Established | TcpPhase::HalfClosed(_)) => config.tcp_timers.established,
-            Some(TcpPhase::Opening(_) | TcpPhase::Closing) => config.tcp_timers.transitory,
+            Some(TcpPhase::Opening(_) | TcpPhase::Closing | TcpPhase::Reset) => config.tcp_timers.transitory,
         };
         now.saturating_sub(self.refreshed_at) < limit
     }

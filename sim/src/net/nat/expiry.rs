@@ -9,45 +9,85 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use serde::Deserialize;
+
+use super::tcp::TcpPhase;
 use crate::net::flow::TcpSignal;
 
 /// When an idle UDP session is forgotten (RFC 4787 section 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UdpTimer {
     /// How long a session lives after the last packet that refreshed it. REQ-5 demands two minutes
-    /// or more and recommends five.
+    /// or more and recommends five, the default.
     pub idle: Duration,
+    /// The same for sessions with a remote port below 1024, which REQ-5 a allows to be shorter, as
+    /// for DNS. Default: none, they live as long as all others.
+    pub well_known_idle: Option<Duration>,
     /// Which packets refresh a session.
     pub refresh: Refresh,
+}
+
+impl UdpTimer {
+    fn limit(&self, remote_port: u16) -> Duration {
+        match self.well_known_idle {
+            Some(limit) if remote_port < 1024 => limit,
+            _ => self.idle,
+        }
+    }
 }
 
 impl Default for UdpTimer {
     fn default() -> Self {
         Self {
             idle: Duration::from_mins(5),
+            well_known_idle: None,
             refresh: Refresh::Both,
         }
     }
 }
 
-/// The direction of packets that refresh a UDP session (RFC 4787 section 4.3). REQ-6 demands
-/// outbound refresh, so there is no way to turn it off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+/// The direction of packets that refresh a UDP session (RFC 4787 section 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Refresh {
-    /// Only packets from inside: nobody outside can hold a mapping open.
+    /// Only packets from inside: nobody outside can hold a mapping open. REQ-6 demands that these
+    /// refresh.
     Outbound,
-    /// Packets in either direction.
+    /// Only packets from outside: keep-alives that nobody answers keep nothing alive. REQ-6 forbids
+    /// it.
+    Inbound,
+    /// Packets in either direction, which REQ-6 a allows.
     #[default]
     Both,
 }
 
-/// When an idle TCP session is forgotten (RFC 5382 section 5, REQ-5).
+impl Refresh {
+    const fn counts(self, side: Side) -> bool {
+        matches!(
+            (self, side),
+            (Self::Both, _) | (Self::Outbound, Side::Inside) | (Self::Inbound, Side::Outside)
+        )
+    }
+}
+
+/// When an idle TCP session is forgotten (RFC 5382 section 5, REQ-5; RFC 7857 section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpTimers {
-    /// For established connections; at least 2 h 4 min, so that keep-alives of two hours fit.
+    /// For established connections, those half closed included; at least 2 h 4 min, so that
+    /// keep-alives of two hours fit. That is the default.
     pub established: Duration,
-    /// For connections that are partially open or closing; at least 4 min.
+    /// For connections that are partially open, closed by both sides, or reset; at least 4 min, the
+    /// default.
     pub transitory: Duration,
+}
+
+impl TcpTimers {
+    const fn limit(&self, phase: TcpPhase) -> Duration {
+        match phase {
+            TcpPhase::Established | TcpPhase::HalfClosed(_) => self.established,
+            TcpPhase::Opening(_) | TcpPhase::Closing | TcpPhase::Reset => self.transitory,
+        }
+    }
 }
 
 impl Default for TcpTimers {
@@ -59,13 +99,6 @@ impl Default for TcpTimers {
     }
 }
 
-/// All timers of a NAT.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Timers {
-    pub(super) udp: UdpTimer,
-    pub(super) tcp: TcpTimers,
-}
-
 /// The side of the NAT that a packet comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::net) enum Side {
@@ -73,25 +106,48 @@ pub(in crate::net) enum Side {
     Outside,
 }
 
-/// The live sessions of one binding, by remote endpoint.
+/// The sessions of one binding, by remote endpoint. Those that are over may still be among them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sessions(BTreeMap<SocketAddr, Session>);
 
+#[derive(Debug, Clone, Copy)]
+struct Session {
+    ends_at: Duration,
+    /// Only TCP has phases.
+    phase: Option<TcpPhase>,
+}
+
+impl Session {
+    fn is_alive(&self, now: Duration) -> bool {
+        now < self.ends_at
+    }
+}
+
 impl Sessions {
-    pub(super) fn has(&self, remote: SocketAddr) -> bool {
-        self.0.contains_key(&remote)
+    pub(super) fn has(&self, remote: SocketAddr, now: Duration) -> bool {
+        self.ends_at(remote, now).is_some()
     }
 
-    pub(super) fn has_address(&self, address: IpAddr) -> bool {
-        self.0.keys().any(|remote| remote.ip() == address)
+    /// When the session with `remote` ends; none where there is none alive.
+    pub(super) fn ends_at(&self, remote: SocketAddr, now: Duration) -> Option<Duration> {
+        let session = self.0.get(&remote)?;
+        session.is_alive(now).then_some(session.ends_at)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub(super) fn has_address(&self, address: IpAddr, now: Duration) -> bool {
+        self.0
+            .range(SocketAddr::new(address, 0)..)
+            .take_while(|(remote, _)| remote.ip() == address)
+            .any(|(_, session)| session.is_alive(now))
     }
 
-    pub(super) fn expire(&mut self, now: Duration, timers: &Timers) {
-        self.0.retain(|_, session| session.is_alive(now, timers));
+    /// When the last session ends; none where there is no session.
+    pub(super) fn all_end_at(&self) -> Option<Duration> {
+        self.0.values().map(|session| session.ends_at).max()
+    }
+
+    pub(super) fn expire(&mut self, now: Duration) {
+        self.0.retain(|_, session| session.is_alive(now));
     }
 
     /// Notes a UDP packet that the NAT lets pass. From outside it counts only where the timer is
@@ -102,13 +158,15 @@ impl Sessions {
         now: Duration,
         remote: SocketAddr,
         side: Side,
-        refresh: Refresh,
+        timer: &UdpTimer,
     ) {
-        if side == Side::Inside || refresh == Refresh::Both {
+        let counts = timer.refresh.counts(side);
+        let is_known = self.has(remote, now);
+        if counts || (side == Side::Inside && !is_known) {
             self.0.insert(
                 remote,
                 Session {
-                    refreshed_at: now,
+                    ends_at: now.saturating_add(timer.limit(remote.port())),
                     phase: None,
                 },
             );
@@ -122,103 +180,19 @@ impl Sessions {
         remote: SocketAddr,
         side: Side,
         signal: TcpSignal,
+        timers: &TcpTimers,
     ) {
-        let phase = match self.0.get(&remote).and_then(|session| session.phase) {
+        let known = self.0.get(&remote).filter(|session| session.is_alive(now));
+        let phase = match known.and_then(|session| session.phase) {
             Some(phase) => phase.after(side, signal),
             None => TcpPhase::Opening(side),
         };
         self.0.insert(
             remote,
             Session {
-                refreshed_at: now,
+                ends_at: now.saturating_add(timers.limit(phase)),
                 phase: Some(phase),
             },
         );
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Session {
-    refreshed_at: Duration,
-    /// Only TCP has phases.
-    phase: Option<TcpPhase>,
-}
-
-impl Session {
-    fn is_alive(&self, now: Duration, timers: &Timers) -> bool {
-        let limit = match self.phase {
-            None => timers.udp.idle,
-            Some(TcpPhase::Established | TcpPhase::HalfClosed(_)) => timers.tcp.established,
-            Some(TcpPhase::Opening(_) | TcpPhase::Closing) => timers.tcp.transitory,
-        };
-        now.saturating_sub(self.refreshed_at) < limit
-    }
-}
-
-/// How far a TCP connection has come, as far as a NAT can tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::net) enum TcpPhase {
-    /// Only this side has spoken.
-    Opening(Side),
-    /// Both sides have spoken.
-    Established,
-    /// This side has sent its FIN.
-    HalfClosed(Side),
-    /// Both sides have sent a FIN, or one a reset.
-    Closing,
-}
-
-impl TcpPhase {
-    pub(in crate::net) fn after(self, side: Side, signal: TcpSignal) -> Self {
-        if signal.rst {
-            return Self::Closing;
-        }
-        match self {
-            Self::Opening(first) if first != side => Self::Established,
-            Self::Established if signal.fin => Self::HalfClosed(side),
-            Self::HalfClosed(first) if signal.fin && first != side => Self::Closing,
-            // The same two endpoints may begin anew.
-            Self::HalfClosed(_) | Self::Closing if signal.is_connection_attempt() => {
-                Self::Opening(side)
-            }
-            unchanged => unchanged,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn phase_after(segments: &[(Side, TcpSignal)]) -> TcpPhase {
-        segments
-            .iter()
-            .fold(TcpPhase::Opening(Side::Inside), |phase, (side, signal)| {
-                phase.after(*side, *signal)
-            })
-    }
-
-    #[test]
-    fn a_connection_is_established_by_an_answer_and_closing_after_both_fins() {
-        let mut segments = vec![(Side::Inside, TcpSignal::SYN)];
-        assert_eq!(phase_after(&segments), TcpPhase::Opening(Side::Inside));
-        segments.push((Side::Outside, TcpSignal::SYN_ACK));
-        assert_eq!(phase_after(&segments), TcpPhase::Established);
-        segments.push((Side::Outside, TcpSignal::FIN_ACK));
-        assert_eq!(phase_after(&segments), TcpPhase::HalfClosed(Side::Outside));
-        segments.push((Side::Outside, TcpSignal::FIN_ACK));
-        assert_eq!(phase_after(&segments), TcpPhase::HalfClosed(Side::Outside));
-        segments.push((Side::Inside, TcpSignal::FIN_ACK));
-        assert_eq!(phase_after(&segments), TcpPhase::Closing);
-        segments.push((Side::Inside, TcpSignal::SYN));
-        assert_eq!(phase_after(&segments), TcpPhase::Opening(Side::Inside));
-    }
-
-    #[test]
-    fn a_reset_from_either_side_closes() {
-        for side in [Side::Inside, Side::Outside] {
-            let phase = phase_after(&[(Side::Outside, TcpSignal::SYN_ACK), (side, TcpSignal::RST)]);
-            assert_eq!(phase, TcpPhase::Closing);
-        }
     }
 }

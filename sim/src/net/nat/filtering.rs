@@ -1,11 +1,16 @@
 //! Filtering (RFC 4787 section 5): who outside may send to a mapping.
 
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
 
 use super::expiry::Sessions;
 
-/// Which senders a NAT admits to an external port that it has mapped (RFC 4787 section 5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+/// Which senders a NAT admits to an external port that it has mapped (RFC 4787 section 5): of UDP
+/// each packet, of TCP each attempt to connect (RFC 5382 section 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Filtering {
     /// Anybody. Recommended by REQ-8 where transparency to applications matters most.
     EndpointIndependent,
@@ -25,12 +30,12 @@ impl Filtering {
         Self::AddressAndPortDependent,
     ];
 
-    /// Whether `remote` may send to a binding with these live sessions.
-    pub(super) fn admits(self, sessions: &Sessions, remote: SocketAddr) -> bool {
+    /// Whether `remote` may send to a binding with these sessions.
+    pub(super) fn admits(self, sessions: &Sessions, remote: SocketAddr, now: Duration) -> bool {
         match self {
             Self::EndpointIndependent => true,
-            Self::AddressDependent => sessions.has_address(remote.ip()),
-            Self::AddressAndPortDependent => sessions.has(remote),
+            Self::AddressDependent => sessions.has_address(remote.ip(), now),
+            Self::AddressAndPortDependent => sessions.has(remote, now),
         }
     }
 }
