@@ -9,8 +9,9 @@ mod address;
 mod datagram;
 mod stun;
 mod traffic;
+mod turn_stream;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +27,8 @@ use webrtc_util::vnet::router::{Nic, Router, RouterConfig};
 pub(crate) use self::address::{real_of, virtual_of};
 use self::datagram::Datagram;
 use self::traffic::{Inbound, Outbound, Packet, Traffic};
-use super::servers::UsableServer;
+use self::turn_stream::Link;
+use super::servers::{Transport, UsableServer};
 use crate::net::{DatagramSocket, Net, TrafficClass};
 
 /// How long a server's name may take to resolve. The others do not wait for it.
@@ -93,6 +95,8 @@ struct State {
     servers: BTreeMap<SocketAddr, Server>,
     /// Which server stands behind a real address, by the agent's socket.
     server_of: BTreeMap<(SocketAddr, SocketAddr), SocketAddr>,
+    /// The TCP connections to servers, by the agent's socket and the server.
+    links: BTreeMap<(SocketAddr, SocketAddr), Link>,
 }
 
 #[derive(Clone)]
@@ -105,6 +109,8 @@ enum Server {
     /// Its name is being resolved; what was sent to it waits.
     Resolving(Vec<Packet>),
     At(SocketAddr),
+    /// At this address, over TCP.
+    OverTcp(SocketAddr),
     Unknown,
 }
 
@@ -136,15 +142,19 @@ impl Bridge {
             .enumerate()
             .map_while(|(index, server)| Some((address::server(index, server.port)?, server)))
             .collect();
-        let places: BTreeSet<SocketAddr> = named.iter().map(|(place, _)| *place).collect();
+        let transports: BTreeMap<SocketAddr, Transport> = named
+            .iter()
+            .map(|(place, server)| (*place, server.transport))
+            .collect();
         let state = State {
-            traffic: Traffic::new(places.clone(), backup_ping_interval),
             sockets: BTreeMap::new(),
-            servers: places
-                .iter()
+            servers: transports
+                .keys()
                 .map(|place| (*place, Server::Resolving(Vec::new())))
                 .collect(),
+            traffic: Traffic::new(transports, backup_ping_interval),
             server_of: BTreeMap::new(),
+            links: BTreeMap::new(),
         };
         let inner = Arc::new(Inner {
             net,
@@ -159,7 +169,9 @@ impl Bridge {
         });
         inner.spawn(Arc::clone(&inner).carry_outbound(packets));
         for (place, server) in &named {
-            inner.spawn(Arc::clone(&inner).resolve(*place, server.host.clone()));
+            let resolved =
+                Arc::clone(&inner).resolve(*place, server.host.clone(), server.transport);
+            inner.spawn(resolved);
         }
         Ok(Self {
             inner,
@@ -223,6 +235,7 @@ impl Bridge {
         };
         if socket.send_to(&[0], address::FLUSH).await.is_ok() {
             flushed.await;
+            self.inner.flush_links().await;
         }
     }
 
@@ -263,6 +276,13 @@ impl Announcer {
             seen
         };
         Ok(self.inner.socket(seen).await?.address)
+    }
+
+    /// Where the TCP connection begins over which the agent's socket with this port, on the
+    /// unspecified address, talks to a TURN server; `None` where it talks over UDP.
+    pub(crate) fn connection(&self, port: u16) -> Option<SocketAddr> {
+        let seen = SocketAddr::new(self.inner.first_address, port);
+        self.inner.link_address(seen)
     }
 }
 
@@ -308,12 +328,14 @@ impl Inner {
         match verdict {
             Outbound::Send => self.send(packet).await,
             Outbound::Refuse(answer) => self.deliver(answer).await,
+            Outbound::AlreadySent => {}
         }
     }
 
     async fn send(self: &Arc<Self>, packet: Packet) {
         let remote = match self.route(&packet) {
             Route::To(remote) => remote,
+            Route::OverTcp(remote) => return self.send_over_tcp(packet, remote).await,
             Route::Wait => return,
             Route::Nowhere(answers) => {
                 for answer in answers {
@@ -349,6 +371,7 @@ impl Inner {
                 server_of.insert((packet.local, *real), packet.remote);
                 Route::To(*real)
             }
+            Some(Server::OverTcp(real)) => Route::OverTcp(*real),
             Some(Server::Resolving(waiting)) => {
                 if waiting.len() < WAITING_PACKETS_MAX && !waiting.contains(packet) {
                     waiting.push(packet.clone());
@@ -360,7 +383,7 @@ impl Inner {
     }
 
     /// Finds where the server at `place` really is, and sends what waited for it.
-    async fn resolve(self: Arc<Self>, place: SocketAddr, host: String) {
+    async fn resolve(self: Arc<Self>, place: SocketAddr, host: String, transport: Transport) {
         let found = match timeout(RESOLVE_TIMEOUT, self.net.resolve(&host)).await {
             Ok(Ok(addresses)) => addresses
                 .into_iter()
@@ -370,7 +393,13 @@ impl Inner {
             Err(_) => Err(format!("no answer within {RESOLVE_TIMEOUT:?}")),
         };
         let server = match found {
-            Ok(address) => Server::At(SocketAddr::new(address, place.port())),
+            Ok(address) => {
+                let real = SocketAddr::new(address, place.port());
+                match transport {
+                    Transport::Udp => Server::At(real),
+                    Transport::Tcp => Server::OverTcp(real),
+                }
+            }
             Err(reason) => {
                 tracing::warn!(
                     host,
@@ -423,28 +452,33 @@ impl Inner {
                     return;
                 }
             };
-            let (verdict, schedule_moved) = {
-                let mut state = self.state();
-                let remote = state
-                    .server_of
-                    .get(&(local, source))
-                    .copied()
-                    .unwrap_or_else(|| SocketAddr::new(virtual_of(source.ip()), source.port()));
-                state.traffic.inbound(Packet {
-                    local,
-                    remote,
-                    payload: buffer[..length].to_vec(),
-                })
+            let remote = self
+                .state()
+                .server_of
+                .get(&(local, source))
+                .copied()
+                .unwrap_or_else(|| SocketAddr::new(virtual_of(source.ip()), source.port()));
+            let packet = Packet {
+                local,
+                remote,
+                payload: buffer[..length].to_vec(),
             };
-            if schedule_moved {
-                self.schedule_moved.notify_one();
-            }
-            match verdict {
-                Inbound::Deliver(packet) => self.deliver(packet).await,
-                Inbound::Held => {}
-                Inbound::Consumed(reason) => {
-                    tracing::trace!(%source, reason, "datagram consumed by the bridge");
-                }
+            self.arrived(packet).await;
+        }
+    }
+
+    /// A packet arrived for the agent.
+    async fn arrived(&self, packet: Packet) {
+        let source = packet.remote;
+        let (verdict, schedule_moved) = self.state().traffic.inbound(packet);
+        if schedule_moved {
+            self.schedule_moved.notify_one();
+        }
+        match verdict {
+            Inbound::Deliver(packet) => self.deliver(packet).await,
+            Inbound::Held => {}
+            Inbound::Consumed(reason) => {
+                tracing::trace!(%source, reason, "datagram consumed by the bridge");
             }
         }
     }
@@ -460,6 +494,8 @@ impl Inner {
 
 enum Route {
     To(SocketAddr),
+    /// Over TCP.
+    OverTcp(SocketAddr),
     /// The name is still being resolved.
     Wait,
     /// The server is unknown: answers that end the exchange.
