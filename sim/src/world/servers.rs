@@ -17,7 +17,7 @@ use super::host::Names;
 use crate::net::link::LinkPair;
 use crate::net::topology::{HostId, Topology, TopologyError};
 use crate::scenario::model::{ServerState, Servers};
-use crate::server::turn::TurnConfig;
+use crate::server::turn::{TurnAddresses, TurnConfig, TurnControl};
 use crate::server::{signaling, turn};
 
 /// The hosts that serve, and what each of them serves.
@@ -33,6 +33,8 @@ pub struct ServerHosts {
 struct IceService {
     kind: IceKind,
     udp_ports: BTreeSet<u16>,
+    tcp_ports: BTreeSet<u16>,
+    control: TurnControl,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,10 +83,14 @@ impl ServerHosts {
             let service = ice.entry(host).or_insert(IceService {
                 kind,
                 udp_ports: BTreeSet::new(),
+                tcp_ports: BTreeSet::new(),
+                control: TurnControl::default(),
             });
-            if url.transport == Transport::Udp {
-                service.udp_ports.insert(url.port);
-            }
+            let ports = match url.transport {
+                Transport::Udp => &mut service.udp_ports,
+                Transport::Tcp => &mut service.tcp_ports,
+            };
+            ports.insert(url.port);
         }
         Ok(Self {
             signaling: signaling_host,
@@ -109,18 +115,22 @@ impl ServerHosts {
                 IceKind::Stun => servers.stun,
                 IceKind::Turn => servers.turn,
             };
-            if state == ServerState::Down || service.udp_ports.is_empty() {
+            if state == ServerState::Down {
                 continue;
             }
             let net: Arc<dyn Net> = world.net(*host);
             let ip = world.address(*host);
-            let addresses: Vec<SocketAddr> = service
-                .udp_ports
-                .iter()
-                .map(|port| SocketAddr::new(ip, *port))
-                .collect();
+            let on_ports = |ports: &BTreeSet<u16>| {
+                let addresses = ports.iter().map(|port| SocketAddr::new(ip, *port));
+                addresses.collect()
+            };
+            let addresses = TurnAddresses {
+                udp: on_ports(&service.udp_ports),
+                tcp: on_ports(&service.tcp_ports),
+            };
+            let control = service.control.clone();
             world.domain(*host).spawn(async move {
-                match turn::start(net, &addresses, TurnConfig::default()).await {
+                match turn::start(net, &addresses, TurnConfig::default(), control).await {
                     // The server runs as long as its handle is held.
                     Ok(server) => {
                         std::future::pending::<()>().await;
@@ -130,6 +140,15 @@ impl ServerHosts {
                 }
             });
         }
+    }
+
+    /// The TURN servers and the switch of each.
+    pub fn turn_controls(&self) -> impl Iterator<Item = (HostId, &TurnControl)> {
+        let turn = self
+            .ice
+            .iter()
+            .filter(|(_, each)| each.kind == IceKind::Turn);
+        turn.map(|(host, service)| (*host, &service.control))
     }
 
     /// Runs a task of the world itself, beside the servers.
