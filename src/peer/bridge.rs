@@ -18,7 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use webrtc_util::vnet::net::{Net as VirtualNet, NetConfig};
@@ -26,6 +26,7 @@ use webrtc_util::vnet::router::{Nic, Router, RouterConfig};
 
 pub(crate) use self::address::{real_of, virtual_of};
 use self::datagram::Datagram;
+use self::stun::Header;
 use self::traffic::{Inbound, Outbound, Packet, Traffic};
 use self::turn_stream::Link;
 use super::servers::{Transport, UsableServer};
@@ -87,6 +88,10 @@ struct Inner {
     tasks: Mutex<JoinSet<()>>,
     schedule_moved: Notify,
     flushed: Notify,
+    /// Whether a server over UDP has granted an allocation.
+    relayed_over_udp: watch::Sender<bool>,
+    /// How long those over TCP wait for that.
+    udp_head_start: Duration,
 }
 
 struct State {
@@ -166,6 +171,12 @@ impl Bridge {
             tasks: Mutex::new(JoinSet::new()),
             schedule_moved: Notify::new(),
             flushed: Notify::new(),
+            relayed_over_udp: watch::Sender::new(false),
+            udp_head_start: if servers.iter().any(UsableServer::relays_over_udp) {
+                turn_stream::UDP_HEAD_START
+            } else {
+                Duration::ZERO
+            },
         });
         inner.spawn(Arc::clone(&inner).carry_outbound(packets));
         for (place, server) in &named {
@@ -475,11 +486,23 @@ impl Inner {
             self.schedule_moved.notify_one();
         }
         match verdict {
-            Inbound::Deliver(packet) => self.deliver(packet).await,
+            Inbound::Deliver(packet) => {
+                self.note_allocation(&packet);
+                self.deliver(packet).await;
+            }
             Inbound::Held => {}
             Inbound::Consumed(reason) => {
                 tracing::trace!(%source, reason, "datagram consumed by the bridge");
             }
+        }
+    }
+
+    fn note_allocation(&self, packet: &Packet) {
+        let granted =
+            Header::read(&packet.payload).is_some_and(|header| header.is_allocate_success());
+        let over_udp = |server: Option<&Server>| matches!(server, Some(Server::At(_)));
+        if granted && over_udp(self.state().servers.get(&packet.remote)) {
+            self.relayed_over_udp.send_replace(true);
         }
     }
 

@@ -376,6 +376,9 @@ async fn announced(
     if over_tcp.is_some() {
         let less = LOCAL_PREFERENCE_LESS_OVER_TCP << 8;
         attribute.priority = attribute.priority.saturating_sub(less);
+        // Candidates that were obtained over different transports are not alike (RFC 8445 section
+        // 5.1.1.3).
+        attribute.foundation.push_str("tcp");
     }
     let real = match over_tcp {
         Some(address) => Ok(address),

@@ -20,6 +20,13 @@ pub(crate) struct UsableServer {
     pub(crate) turn: Option<Credentials>,
 }
 
+impl UsableServer {
+    /// Whether it is a TURN server over UDP.
+    pub(crate) fn relays_over_udp(&self) -> bool {
+        self.turn.is_some() && self.transport == Transport::Udp
+    }
+}
+
 /// Why a URL names no server.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("ICE server {url:?} has {problem}")]

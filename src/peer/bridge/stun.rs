@@ -59,6 +59,11 @@ impl Header {
         self.is_request() && self.method == METHOD_ALLOCATE
     }
 
+    /// Whether it grants a TURN allocation.
+    pub(super) fn is_allocate_success(&self) -> bool {
+        self.class == CLASS_SUCCESS_RESPONSE && self.method == METHOD_ALLOCATE
+    }
+
     /// Whether it refreshes, or with lifetime zero releases, a TURN allocation.
     pub(super) fn is_refresh_request(&self) -> bool {
         self.is_request() && self.method == METHOD_REFRESH

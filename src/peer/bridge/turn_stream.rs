@@ -4,6 +4,12 @@
 //! instead, one for each of the agent's sockets, since an allocation belongs to a connection
 //! (RFC 8656 section 3.1). For that reason a connection is opened by a request for an allocation
 //! and by nothing else: whatever belonged to one that is gone is lost with it.
+//!
+//! A relay over TCP is a way around blocked UDP and no use beside a relay over UDP: one lost packet
+//! holds up all behind it, and the agent, which asks each relay for a permission for each address of
+//! the other side and waits for the answers one after the other, would find the best pair later.
+//! So servers over UDP get a head start, and once one of them has granted an allocation no other is
+//! asked for over TCP.
 
 use std::convert::Infallible;
 use std::io;
@@ -13,16 +19,20 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::stun::Header;
 use super::traffic::Packet;
-use super::{Inner, lock};
+use super::{Inner, State, lock};
 use crate::net::ByteStream;
 use crate::peer::turn_framing::{Decoder, FramingError, encode};
 
 /// How long a connection may take to open: about as long as the TURN client waits for an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// How long a server over UDP may take before those over TCP are asked: two round trips and a
+/// repeated request on most paths.
+pub(super) const UDP_HEAD_START: Duration = Duration::from_millis(500);
 
 /// The wait after a connection has ended before there is another to the same server.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -68,6 +78,8 @@ enum LinkEnd {
     Broken(#[source] io::Error),
     #[error("the server sent what is not TURN: {0}")]
     Framing(#[from] FramingError),
+    #[error("a server over UDP has granted an allocation")]
+    Unneeded,
 }
 
 impl Inner {
@@ -124,6 +136,10 @@ impl Inner {
         } = packet;
         let allocates = Header::read(&payload).is_some_and(|header| header.is_allocate_request());
         let mut state = self.state();
+        if allocates && *self.relayed_over_udp.borrow() {
+            state.close_link((local, remote));
+            return state.traffic.refuse_pair(local, remote);
+        }
         let not_before = match state.links.get(&(local, remote)) {
             Some(Link::Open { queue, .. }) => {
                 if queue.try_send(Queued::Packet(payload)).is_err() {
@@ -132,7 +148,7 @@ impl Inner {
                 return Vec::new();
             }
             Some(Link::Closed { again_at }) if allocates => *again_at,
-            None if allocates => Instant::now(),
+            None if allocates => Instant::now() + self.udp_head_start,
             Some(Link::Closed { .. }) | None => return state.traffic.refuse_pair(local, remote),
         };
         let (queue, packets) = mpsc::channel(QUEUED_PACKETS_MAX);
@@ -158,8 +174,7 @@ impl Inner {
         not_before: Instant,
         packets: mpsc::Receiver<Queued>,
     ) {
-        sleep_until(not_before).await;
-        let end = match self.connect(real).await {
+        let end = match self.open(real, not_before).await {
             Ok(stream) => {
                 if let Some(Link::Open { address, .. }) =
                     self.state().links.get_mut(&(local, server))
@@ -170,13 +185,15 @@ impl Inner {
             }
             Err(end) => end,
         };
-        tracing::warn!(server = %real, reason = %end, "TURN over TCP ended");
+        match end {
+            LinkEnd::Unneeded => {
+                tracing::debug!(server = %real, reason = %end, "TURN over TCP ended")
+            }
+            _ => tracing::warn!(server = %real, reason = %end, "TURN over TCP ended"),
+        }
         let answers = {
             let mut state = self.state();
-            let closed = Link::Closed {
-                again_at: Instant::now() + PAUSE,
-            };
-            state.links.insert((local, server), closed);
+            state.close_link((local, server));
             state.traffic.refuse_pair(local, server)
         };
         for answer in answers {
@@ -184,7 +201,15 @@ impl Inner {
         }
     }
 
-    async fn connect(&self, real: SocketAddr) -> Result<Box<dyn ByteStream>, LinkEnd> {
+    async fn open(
+        &self,
+        real: SocketAddr,
+        not_before: Instant,
+    ) -> Result<Box<dyn ByteStream>, LinkEnd> {
+        let mut relayed = self.relayed_over_udp.subscribe();
+        if let Ok(Ok(_)) = timeout_at(not_before, relayed.wait_for(|relayed| *relayed)).await {
+            return Err(LinkEnd::Unneeded);
+        }
         match timeout(CONNECT_TIMEOUT, self.net.connect_stream(real)).await {
             Ok(connected) => connected.map_err(LinkEnd::Connect),
             Err(_) => Err(LinkEnd::ConnectTimeout),
@@ -238,7 +263,8 @@ impl Inner {
                     }
                 }
             }
-            Err::<Infallible, _>(LinkEnd::Closed)
+            // Only an allocation that is not needed takes the queue away.
+            Err::<Infallible, _>(LinkEnd::Unneeded)
         };
         let (Err(end) | Ok(end)) = tokio::select! {
             biased;
@@ -246,5 +272,12 @@ impl Inner {
             end = outbound => end.map(|never| match never {}),
         };
         end
+    }
+}
+
+impl State {
+    fn close_link(&mut self, key: (SocketAddr, SocketAddr)) {
+        let again_at = Instant::now() + PAUSE;
+        self.links.insert(key, Link::Closed { again_at });
     }
 }
