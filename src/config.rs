@@ -71,9 +71,12 @@ pub enum TransportKind {
 /// How the client finds and keeps a path for audio.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IceConfig {
-    /// STUN and TURN servers. Default: the list that got through in the field. TURN entries without
-    /// credentials, and those over TCP or TLS, which are not available yet, are skipped with a
-    /// warning.
+    /// STUN and TURN servers. Default: the list that got through in the field. All are asked at the
+    /// same time, so a dead one costs the others nothing; but TURN servers over TCP are asked only
+    /// where none over UDP has granted an allocation within half a second. TCP gets through where
+    /// UDP is blocked, port 443 where only the web is allowed, and neither is of use elsewhere.
+    /// TURN entries without credentials, and those over TLS, which is not available yet, are
+    /// skipped with a warning.
     pub servers: Vec<IceServer>,
     /// Which candidates are used. Default [`TransportPolicy::All`].
     pub policy: TransportPolicy,

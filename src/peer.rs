@@ -16,6 +16,7 @@ mod loopback;
 pub mod sdp;
 pub mod servers;
 mod srtp;
+pub mod turn_framing;
 
 pub use self::connection::{AudioPacket, IceRole, IceState, Marker, PeerConnection, PeerEvent};
 pub use self::failure::{CandidateTypes, PeerError, PeerFailure, Suspicion};

@@ -20,6 +20,7 @@ use std::time::Duration;
 use turmoil_net::Packet as KernelPacket;
 
 pub mod app;
+pub mod boxes;
 mod build;
 mod cargo;
 mod carry;
@@ -30,6 +31,7 @@ pub mod domain;
 pub mod faults;
 pub mod host;
 pub mod interfere;
+mod plan;
 pub mod run;
 pub mod servers;
 pub mod tcp;

@@ -9,15 +9,16 @@ mod address;
 mod datagram;
 mod stun;
 mod traffic;
+mod turn_stream;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use webrtc_util::vnet::net::{Net as VirtualNet, NetConfig};
@@ -25,8 +26,10 @@ use webrtc_util::vnet::router::{Nic, Router, RouterConfig};
 
 pub(crate) use self::address::{real_of, virtual_of};
 use self::datagram::Datagram;
+use self::stun::Header;
 use self::traffic::{Inbound, Outbound, Packet, Traffic};
-use super::servers::UsableServer;
+use self::turn_stream::Link;
+use super::servers::{Transport, UsableServer};
 use crate::net::{DatagramSocket, Net, TrafficClass};
 
 /// How long a server's name may take to resolve. The others do not wait for it.
@@ -85,6 +88,10 @@ struct Inner {
     tasks: Mutex<JoinSet<()>>,
     schedule_moved: Notify,
     flushed: Notify,
+    /// Whether a server over UDP has granted an allocation.
+    relayed_over_udp: watch::Sender<bool>,
+    /// How long those over TCP wait for that.
+    udp_head_start: Duration,
 }
 
 struct State {
@@ -93,6 +100,8 @@ struct State {
     servers: BTreeMap<SocketAddr, Server>,
     /// Which server stands behind a real address, by the agent's socket.
     server_of: BTreeMap<(SocketAddr, SocketAddr), SocketAddr>,
+    /// The TCP connections to servers, by the agent's socket and the server.
+    links: BTreeMap<(SocketAddr, SocketAddr), Link>,
 }
 
 #[derive(Clone)]
@@ -105,6 +114,8 @@ enum Server {
     /// Its name is being resolved; what was sent to it waits.
     Resolving(Vec<Packet>),
     At(SocketAddr),
+    /// At this address, over TCP.
+    OverTcp(SocketAddr),
     Unknown,
 }
 
@@ -136,15 +147,19 @@ impl Bridge {
             .enumerate()
             .map_while(|(index, server)| Some((address::server(index, server.port)?, server)))
             .collect();
-        let places: BTreeSet<SocketAddr> = named.iter().map(|(place, _)| *place).collect();
+        let transports: BTreeMap<SocketAddr, Transport> = named
+            .iter()
+            .map(|(place, server)| (*place, server.transport))
+            .collect();
         let state = State {
-            traffic: Traffic::new(places.clone(), backup_ping_interval),
             sockets: BTreeMap::new(),
-            servers: places
-                .iter()
+            servers: transports
+                .keys()
                 .map(|place| (*place, Server::Resolving(Vec::new())))
                 .collect(),
+            traffic: Traffic::new(transports, backup_ping_interval),
             server_of: BTreeMap::new(),
+            links: BTreeMap::new(),
         };
         let inner = Arc::new(Inner {
             net,
@@ -156,10 +171,18 @@ impl Bridge {
             tasks: Mutex::new(JoinSet::new()),
             schedule_moved: Notify::new(),
             flushed: Notify::new(),
+            relayed_over_udp: watch::Sender::new(false),
+            udp_head_start: if servers.iter().any(UsableServer::relays_over_udp) {
+                turn_stream::UDP_HEAD_START
+            } else {
+                Duration::ZERO
+            },
         });
         inner.spawn(Arc::clone(&inner).carry_outbound(packets));
         for (place, server) in &named {
-            inner.spawn(Arc::clone(&inner).resolve(*place, server.host.clone()));
+            let resolved =
+                Arc::clone(&inner).resolve(*place, server.host.clone(), server.transport);
+            inner.spawn(resolved);
         }
         Ok(Self {
             inner,
@@ -223,6 +246,7 @@ impl Bridge {
         };
         if socket.send_to(&[0], address::FLUSH).await.is_ok() {
             flushed.await;
+            self.inner.flush_links().await;
         }
     }
 
@@ -263,6 +287,13 @@ impl Announcer {
             seen
         };
         Ok(self.inner.socket(seen).await?.address)
+    }
+
+    /// Where the TCP connection begins over which the agent's socket with this port, on the
+    /// unspecified address, talks to a TURN server; `None` where it talks over UDP.
+    pub(crate) fn connection(&self, port: u16) -> Option<SocketAddr> {
+        let seen = SocketAddr::new(self.inner.first_address, port);
+        self.inner.link_address(seen)
     }
 }
 
@@ -308,12 +339,14 @@ impl Inner {
         match verdict {
             Outbound::Send => self.send(packet).await,
             Outbound::Refuse(answer) => self.deliver(answer).await,
+            Outbound::AlreadySent => {}
         }
     }
 
     async fn send(self: &Arc<Self>, packet: Packet) {
         let remote = match self.route(&packet) {
             Route::To(remote) => remote,
+            Route::OverTcp(remote) => return self.send_over_tcp(packet, remote).await,
             Route::Wait => return,
             Route::Nowhere(answers) => {
                 for answer in answers {
@@ -349,6 +382,7 @@ impl Inner {
                 server_of.insert((packet.local, *real), packet.remote);
                 Route::To(*real)
             }
+            Some(Server::OverTcp(real)) => Route::OverTcp(*real),
             Some(Server::Resolving(waiting)) => {
                 if waiting.len() < WAITING_PACKETS_MAX && !waiting.contains(packet) {
                     waiting.push(packet.clone());
@@ -360,7 +394,7 @@ impl Inner {
     }
 
     /// Finds where the server at `place` really is, and sends what waited for it.
-    async fn resolve(self: Arc<Self>, place: SocketAddr, host: String) {
+    async fn resolve(self: Arc<Self>, place: SocketAddr, host: String, transport: Transport) {
         let found = match timeout(RESOLVE_TIMEOUT, self.net.resolve(&host)).await {
             Ok(Ok(addresses)) => addresses
                 .into_iter()
@@ -370,7 +404,13 @@ impl Inner {
             Err(_) => Err(format!("no answer within {RESOLVE_TIMEOUT:?}")),
         };
         let server = match found {
-            Ok(address) => Server::At(SocketAddr::new(address, place.port())),
+            Ok(address) => {
+                let real = SocketAddr::new(address, place.port());
+                match transport {
+                    Transport::Udp => Server::At(real),
+                    Transport::Tcp => Server::OverTcp(real),
+                }
+            }
             Err(reason) => {
                 tracing::warn!(
                     host,
@@ -423,29 +463,46 @@ impl Inner {
                     return;
                 }
             };
-            let (verdict, schedule_moved) = {
-                let mut state = self.state();
-                let remote = state
-                    .server_of
-                    .get(&(local, source))
-                    .copied()
-                    .unwrap_or_else(|| SocketAddr::new(virtual_of(source.ip()), source.port()));
-                state.traffic.inbound(Packet {
-                    local,
-                    remote,
-                    payload: buffer[..length].to_vec(),
-                })
+            let remote = self
+                .state()
+                .server_of
+                .get(&(local, source))
+                .copied()
+                .unwrap_or_else(|| SocketAddr::new(virtual_of(source.ip()), source.port()));
+            let packet = Packet {
+                local,
+                remote,
+                payload: buffer[..length].to_vec(),
             };
-            if schedule_moved {
-                self.schedule_moved.notify_one();
+            self.arrived(packet).await;
+        }
+    }
+
+    /// A packet arrived for the agent.
+    async fn arrived(&self, packet: Packet) {
+        let source = packet.remote;
+        let (verdict, schedule_moved) = self.state().traffic.inbound(packet);
+        if schedule_moved {
+            self.schedule_moved.notify_one();
+        }
+        match verdict {
+            Inbound::Deliver(packet) => {
+                self.note_allocation(&packet);
+                self.deliver(packet).await;
             }
-            match verdict {
-                Inbound::Deliver(packet) => self.deliver(packet).await,
-                Inbound::Held => {}
-                Inbound::Consumed(reason) => {
-                    tracing::trace!(%source, reason, "datagram consumed by the bridge");
-                }
+            Inbound::Held => {}
+            Inbound::Consumed(reason) => {
+                tracing::trace!(%source, reason, "datagram consumed by the bridge");
             }
+        }
+    }
+
+    fn note_allocation(&self, packet: &Packet) {
+        let granted =
+            Header::read(&packet.payload).is_some_and(|header| header.is_allocate_success());
+        let over_udp = |server: Option<&Server>| matches!(server, Some(Server::At(_)));
+        if granted && over_udp(self.state().servers.get(&packet.remote)) {
+            self.relayed_over_udp.send_replace(true);
         }
     }
 
@@ -460,6 +517,8 @@ impl Inner {
 
 enum Route {
     To(SocketAddr),
+    /// Over TCP.
+    OverTcp(SocketAddr),
     /// The name is still being resolved.
     Wait,
     /// The server is unknown: answers that end the exchange.

@@ -29,6 +29,11 @@ use crate::candidates::{CandidateAttribute, CandidateType};
 use crate::config::{IceConfig, TransportPolicy};
 use crate::net::{Net, TrafficClass};
 
+/// By how much the local preference of candidates that are relayed over TCP is lower, so that
+/// relays that are reached over UDP are preferred: over TCP one lost packet holds up all behind it
+/// (RFC 8445 section 5.1.2.1 leaves the value open).
+const LOCAL_PREFERENCE_LESS_OVER_TCP: u32 = 1 << 15;
+
 /// How often the selected pair is checked once it is selected.
 const CONSENT_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -363,7 +368,23 @@ async fn announced(
         None => candidate.addr(),
         Some((_, port)) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), *port),
     };
-    let base = match announcer.announced(base).await {
+    // The agent holds all relays for equal: the other side, at least, shall know better.
+    let over_tcp = match attribute.kind {
+        CandidateType::Relayed => announcer.connection(base.port()),
+        _ => None,
+    };
+    if over_tcp.is_some() {
+        let less = LOCAL_PREFERENCE_LESS_OVER_TCP << 8;
+        attribute.priority = attribute.priority.saturating_sub(less);
+        // Candidates that were obtained over different transports are not alike (RFC 8445 section
+        // 5.1.1.3).
+        attribute.foundation.push_str("tcp");
+    }
+    let real = match over_tcp {
+        Some(address) => Ok(address),
+        None => announcer.announced(base).await,
+    };
+    let base = match real {
         Ok(base) => base,
         Err(error) => {
             tracing::warn!(%error, kind = %attribute.kind, "local candidate not announced");

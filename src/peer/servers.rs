@@ -9,13 +9,22 @@ use crate::config::{Credentials, IceServer};
 /// The port of STUN and TURN where the URL names none.
 const DEFAULT_PORT: u16 = 3478;
 
-/// A server that candidates can be gathered from over UDP.
+/// A server that candidates can be gathered from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UsableServer {
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// TCP only for TURN: a STUN server asked over TCP tells nothing about UDP.
+    pub(crate) transport: Transport,
     /// Present for TURN, absent for STUN.
     pub(crate) turn: Option<Credentials>,
+}
+
+impl UsableServer {
+    /// Whether it is a TURN server over UDP.
+    pub(crate) fn relays_over_udp(&self) -> bool {
+        self.turn.is_some() && self.transport == Transport::Udp
+    }
 }
 
 /// Why a URL names no server.
@@ -73,23 +82,17 @@ fn usable_one(server: &IceServer) -> Option<UsableServer> {
             return None;
         }
     };
-    let turn = match (url.scheme, url.transport) {
-        (Scheme::Stun, _) => None,
-        (Scheme::Turn, Transport::Udp) => {
+    let (transport, turn) = match url.scheme {
+        // Such a URL has no transport (RFC 7064 section 3.1).
+        Scheme::Stun => (Transport::Udp, None),
+        Scheme::Turn => {
             if server.credentials.is_none() {
                 tracing::warn!(url = server.url, "TURN server without credentials skipped");
                 return None;
             }
-            server.credentials.clone()
+            (url.transport, server.credentials.clone())
         }
-        (Scheme::Turn, Transport::Tcp) => {
-            tracing::warn!(
-                url = server.url,
-                "TURN over TCP is not available yet: server skipped"
-            );
-            return None;
-        }
-        (Scheme::Secure, _) => {
+        Scheme::Secure => {
             tracing::warn!(
                 url = server.url,
                 "STUN and TURN over TLS are not available yet: server skipped"
@@ -100,6 +103,7 @@ fn usable_one(server: &IceServer) -> Option<UsableServer> {
     Some(UsableServer {
         host: url.host,
         port: url.port,
+        transport,
         turn,
     })
 }
@@ -170,10 +174,17 @@ mod tests {
     }
 
     #[test]
-    fn the_field_list_gives_two_stun_and_two_turn_servers_over_udp() {
+    fn every_server_of_the_field_list_is_used() {
         let servers = usable(&IceConfig::default().servers);
-        let turn = servers.iter().filter(|each| each.turn.is_some()).count();
-        assert_eq!((servers.len() - turn, turn), (2, 2));
+        let count = |turn, transport| {
+            let alike =
+                |each: &&UsableServer| each.turn.is_some() == turn && each.transport == transport;
+            servers.iter().filter(alike).count()
+        };
+        assert_eq!(count(false, Transport::Udp), 2);
+        assert_eq!(count(true, Transport::Udp), 2);
+        assert_eq!(count(true, Transport::Tcp), 2);
+        assert_eq!(servers.len(), IceConfig::default().servers.len());
         assert_eq!(
             (servers[0].host.as_str(), servers[0].port),
             ("stun.l.google.com", 19302)

@@ -95,7 +95,7 @@ fn watching_a_run_changes_nothing() {
 
 #[test]
 fn udp_that_is_blocked_is_named_as_the_cause() {
-    let report = check(&scenario("nat/udp-blocked.toml"), 1);
+    let report = check(&scenario("servers/udp-blocked-no-turn.toml"), 1);
     assert_eq!(report.outcome, Outcome::Unreachable);
     assert!(report.cause.is_some_and(|cause| !cause.is_empty()));
 }

@@ -10,3 +10,4 @@ mod parity;
 mod real_sockets;
 mod scenario;
 mod support;
+mod turn;

@@ -77,6 +77,27 @@ impl Facts {
         self.sent_at(peer, message).get(index).copied()
     }
 
+    /// When a callee first rang.
+    #[must_use]
+    pub fn first_ringing(&self) -> Option<Duration> {
+        let mut facts = self.app.iter();
+        facts
+            .find(|fact| matches!(fact.event, AppEvent::Incoming { .. }))
+            .map(|fact| fact.at)
+    }
+
+    /// When the later of the two sides of a call first heard the other.
+    #[must_use]
+    pub fn audio_on_both_sides(&self) -> Option<Duration> {
+        let mut first: BTreeMap<&str, Duration> = BTreeMap::new();
+        for fact in &self.app {
+            if fact.event == AppEvent::AudioConnected {
+                first.entry(&fact.peer).or_insert(fact.at);
+            }
+        }
+        (first.len() >= 2).then(|| first.into_values().max())?
+    }
+
     fn sent_at(&self, peer: &str, message: MessageName) -> &[Duration] {
         let sent = self.sent.get(peer).and_then(|sent| sent.get(&message));
         sent.map_or(&[], Vec::as_slice)

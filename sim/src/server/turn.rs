@@ -1,20 +1,34 @@
-//! A STUN and TURN server (RFC 8489, RFC 8656) over UDP: the `turn` crate on a [`Net`].
+//! A STUN and TURN server (RFC 8489, RFC 8656) over UDP and TCP: the `turn` crate on a [`Net`].
+//!
+//! The crate speaks to any socket that sends and receives packets. TCP connections appear to it as
+//! one such socket (`streams`), and in front of each stands a `gate`, which refuses what the crate
+//! has no setting for. Which allocation belongs to whom is kept in `allocations`.
+
+mod allocations;
+mod control;
+mod gate;
+mod streams;
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ringtrue::net::{DatagramSocket, Net, TrafficClass};
 use thiserror::Error;
-use tokio::time::Duration;
+use tokio::task::JoinSet;
 use turn::auth::{AuthHandler, generate_auth_key};
-use turn::relay::RelayAddressGenerator;
 use turn::server::Server;
 use turn::server::config::{ConnConfig, ServerConfig};
 use webrtc_util::Conn;
+
+use self::allocations::{Allocations, Relays};
+pub use self::control::TurnControl;
+use self::gate::Gate;
+use self::streams::Streams;
 
 /// What a TURN server accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +37,24 @@ pub struct TurnConfig {
     pub realm: String,
     /// The passwords by user name. Whoever is not here gets STUN only.
     pub users: BTreeMap<String, String>,
+    /// How many allocations each user may have at a time; one more is answered with 486 (RFC 8656
+    /// section 7.2). Default `None`, any number: every peer of a world is the same user.
+    pub allocations_max: Option<usize>,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TurnAddresses {
+    /// For datagrams.
+    pub udp: Vec<SocketAddr>,
+    /// For connections.
+    pub tcp: Vec<SocketAddr>,
+}
+
+/// A server that runs until this is dropped, or the runtime that it was started on.
+pub struct TurnServer {
+    _server: Server,
+    _acceptors: JoinSet<()>,
 }
 
 /// Why a TURN server did not start.
@@ -46,50 +78,89 @@ impl Default for TurnConfig {
         Self {
             realm: "ringtrue.example".into(),
             users: BTreeMap::from([("ringtrue".into(), "ringtrue".into())]),
+            allocations_max: None,
         }
     }
 }
 
-/// Starts a server on `addresses`; it runs until the returned value is dropped.
+/// Starts a server on `addresses`. What `control` is told holds from the next packet on.
 ///
 /// # Errors
 ///
 /// [`TurnError::Listen`] where one of the addresses cannot be bound.
 pub async fn start(
     net: Arc<dyn Net>,
-    addresses: &[SocketAddr],
+    addresses: &TurnAddresses,
     config: TurnConfig,
-) -> Result<Server, TurnError> {
+    control: TurnControl,
+) -> Result<TurnServer, TurnError> {
+    let config = Arc::new(config);
+    let allocations = Allocations::default();
+    let mut acceptors = JoinSet::new();
     let mut listeners = Vec::new();
-    for address in addresses {
+    let mut add = |socket: Arc<dyn DatagramSocket>, streams, address: SocketAddr| {
+        let gate = Gate::new(
+            socket,
+            address,
+            Arc::clone(&config),
+            control.clone(),
+            allocations.clone(),
+        );
+        let relays = Relays::new(
+            Arc::clone(&net),
+            address,
+            gate.requester(),
+            allocations.clone(),
+            streams,
+        );
+        listeners.push(ConnConfig {
+            conn: Arc::new(SocketConn(Arc::new(gate))),
+            relay_addr_generator: Box::new(relays),
+        });
+    };
+    for address in &addresses.udp {
         let socket = net
             .bind_datagram(*address, TrafficClass::BestEffort)
             .await
-            .map_err(|source| TurnError::Listen {
-                address: *address,
-                source,
-            })?;
-        listeners.push(ConnConfig {
-            conn: Arc::new(SocketConn(socket)),
-            relay_addr_generator: Box::new(Relays {
-                net: Arc::clone(&net),
-                address: address.ip(),
-            }),
-        });
+            .map_err(listen_error(*address))?;
+        add(socket, None, *address);
     }
-    Server::new(ServerConfig {
+    for address in &addresses.tcp {
+        let listener = net
+            .listen_stream(*address)
+            .await
+            .map_err(listen_error(*address))?;
+        let streams = Arc::new(Streams::new(*address));
+        acceptors.spawn(streams.accept(listener));
+        add(Arc::clone(&streams) as _, Some(streams), *address);
+    }
+    let server = Server::new(ServerConfig {
         conn_configs: listeners,
-        realm: config.realm,
-        auth_handler: Arc::new(Users(config.users)),
+        realm: config.realm.clone(),
+        auth_handler: Arc::new(Users(config)),
         // Zero means the 10 minutes of RFC 8656 section 12.
         channel_bind_timeout: Duration::ZERO,
         alloc_close_notify: None,
     })
     .await
-    .map_err(TurnError::Configuration)
+    .map_err(TurnError::Configuration)?;
+    Ok(TurnServer {
+        _server: server,
+        _acceptors: acceptors,
+    })
 }
 
-struct Users(BTreeMap<String, String>);
+impl fmt::Debug for TurnServer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TurnServer").finish_non_exhaustive()
+    }
+}
+
+fn listen_error(address: SocketAddr) -> impl FnOnce(std::io::Error) -> TurnError {
+    move |source| TurnError::Listen { address, source }
+}
+
+struct Users(Arc<TurnConfig>);
 
 impl AuthHandler for Users {
     fn auth_handle(
@@ -99,43 +170,21 @@ impl AuthHandler for Users {
         _source: SocketAddr,
     ) -> Result<Vec<u8>, turn::Error> {
         self.0
-            .get(username)
-            .map(|password| generate_auth_key(username, realm, password))
+            .key(username, realm)
             .ok_or(turn::Error::ErrNoSuchUser)
     }
 }
 
-/// Allocates relayed addresses on the server's own host.
-struct Relays {
-    net: Arc<dyn Net>,
-    address: IpAddr,
-}
-
-#[async_trait]
-impl RelayAddressGenerator for Relays {
-    fn validate(&self) -> Result<(), turn::Error> {
-        Ok(())
-    }
-
-    async fn allocate_conn(
-        &self,
-        _use_ipv4: bool,
-        requested_port: u16,
-    ) -> Result<(Arc<dyn Conn + Send + Sync>, SocketAddr), turn::Error> {
-        let socket = self
-            .net
-            .bind_datagram(
-                SocketAddr::new(self.address, requested_port),
-                TrafficClass::BestEffort,
-            )
-            .await
-            .map_err(webrtc_util::Error::from)?;
-        let address = socket.local_addr().map_err(webrtc_util::Error::from)?;
-        Ok((Arc::new(SocketConn(socket)), address))
+impl TurnConfig {
+    /// The key of a user's long-term credentials (RFC 8489 section 9.2.2).
+    fn key(&self, username: &str, realm: &str) -> Option<Vec<u8>> {
+        let password = self.users.get(username)?;
+        Some(generate_auth_key(username, realm, password))
     }
 }
 
 /// A socket of ours as the `turn` crate wants to see it.
+#[derive(Debug)]
 struct SocketConn(Arc<dyn DatagramSocket>);
 
 #[async_trait]
@@ -178,13 +227,10 @@ impl Conn for SocketConn {
     }
 }
 
-impl fmt::Debug for SocketConn {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
-    }
-}
-
 /// A server's sockets talk to many; a call that needs a connected one is a mistake of its caller.
 fn unsupported(operation: &str) -> webrtc_util::Error {
     webrtc_util::Error::Other(format!("{operation} on a socket that has no single remote"))
 }
+
+#[cfg(test)]
+mod tests;

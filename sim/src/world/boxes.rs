@@ -22,7 +22,7 @@ const PORT: u16 = 80;
 
 /// The boxes of a world, each in the network whose hosts it gets in the way of.
 #[derive(Debug, Default)]
-pub(super) struct Boxes {
+pub struct Boxes {
     all: Vec<Interceptor>,
 }
 

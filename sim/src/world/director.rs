@@ -9,7 +9,10 @@ use tokio::sync::mpsc;
 
 use super::World;
 use super::app::{App, Command};
-use crate::check::facts::{FactCollector, Facts};
+use super::boxes::Boxes;
+use super::faults::{AppDeed, Faults, Places};
+use super::servers::ServerHosts;
+use crate::check::facts::FactCollector;
 use crate::determinism::has_panicked;
 use crate::net::topology::HostId;
 use crate::scenario::model::{Action, Scenario, ScriptStep, Trigger};
@@ -29,11 +32,24 @@ pub struct Director<'a> {
     facts: FactCollector,
     people: BTreeMap<String, Person>,
     pending: Vec<ScriptStep>,
+    faults: Faults<'a>,
+    boxes: Boxes,
     /// When the script last did something or a peer last reached something new.
     progressed: Duration,
     seen: usize,
     /// Whether the script did something before the present step of the world.
     took_a_step: bool,
+}
+
+/// Where the scenario's peers are, and what stands around them.
+#[derive(Debug)]
+pub struct Stage {
+    /// Where its names are.
+    pub places: Places,
+    /// Its servers.
+    pub servers: ServerHosts,
+    /// Its middleboxes.
+    pub boxes: Boxes,
 }
 
 #[derive(Debug)]
@@ -55,15 +71,21 @@ pub enum Ending {
 }
 
 impl<'a> Director<'a> {
-    /// Directs the peers of `scenario`, whose hosts are `hosts`.
+    /// Directs the peers of `scenario` on their `stage`.
     #[must_use]
     pub fn new(
         scenario: &'a Scenario,
         config: ClientConfig,
-        hosts: &BTreeMap<String, HostId>,
+        stage: Stage,
         facts: FactCollector,
     ) -> Self {
-        let people = hosts
+        let Stage {
+            places,
+            servers,
+            boxes,
+        } = stage;
+        let people = places
+            .homes
             .iter()
             .map(|(name, host)| {
                 let person = Person {
@@ -79,6 +101,8 @@ impl<'a> Director<'a> {
             facts,
             people,
             pending: scenario.script.clone(),
+            faults: Faults::new(scenario, places, servers),
+            boxes,
             progressed: Duration::ZERO,
             seen: 0,
             took_a_step: false,
@@ -119,6 +143,15 @@ impl<'a> Director<'a> {
         self.pending = pending;
         due.sort_by_key(|step| self.time_of(step.trigger));
         self.took_a_step = !due.is_empty();
+        self.boxes.act(world);
+        let facts = self.facts.clone();
+        for deed in facts.with(|facts| self.faults.act(world, facts)) {
+            self.took_a_step = true;
+            match deed {
+                AppDeed::Kill(peer) => self.kill(world, &peer),
+                AppDeed::Start(peer) => self.start(world, &peer),
+            }
+        }
         for step in due {
             self.progressed = now;
             self.take(world, &step);
@@ -180,12 +213,8 @@ impl<'a> Director<'a> {
     fn time_of(&self, trigger: Trigger) -> Option<Duration> {
         self.facts.with(|facts| match trigger {
             Trigger::At(at) => Some(at),
-            Trigger::AfterRinging(wait) => facts
-                .app
-                .iter()
-                .find(|fact| matches!(fact.event, AppEvent::Incoming { .. }))
-                .map(|fact| fact.at + wait),
-            Trigger::AfterAudio(wait) => audio_on_both_sides(facts).map(|at| at + wait),
+            Trigger::AfterRinging(wait) => facts.first_ringing().map(|at| at + wait),
+            Trigger::AfterAudio(wait) => facts.audio_on_both_sides().map(|at| at + wait),
         })
     }
 
@@ -231,7 +260,8 @@ impl<'a> Director<'a> {
             Trigger::At(at) => at,
             Trigger::AfterRinging(wait) | Trigger::AfterAudio(wait) => self.progressed + wait,
         });
-        waits.fold(self.progressed, Duration::max) + PATIENCE
+        let faults = self.facts.with(|facts| self.faults.last_known(facts));
+        waits.chain(faults).fold(self.progressed, Duration::max) + PATIENCE
     }
 }
 
@@ -239,15 +269,4 @@ impl<'a> Director<'a> {
 fn record(world: &World, peer: &str, event: AppEvent) {
     let (recorder, now) = (world.recorder(), world.now());
     recorder.record(now, &Arc::from(peer), EventKind::App(event));
-}
-
-/// When the later of the two sides of a call heard the other.
-fn audio_on_both_sides(facts: &Facts) -> Option<Duration> {
-    let mut first: BTreeMap<&str, Duration> = BTreeMap::new();
-    for fact in &facts.app {
-        if fact.event == AppEvent::AudioConnected {
-            first.entry(&fact.peer).or_insert(fact.at);
-        }
-    }
-    (first.len() >= 2).then(|| first.into_values().max())?
 }

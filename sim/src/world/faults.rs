@@ -2,7 +2,7 @@
 //! that it did.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::World;
@@ -18,6 +18,7 @@ use crate::net::fabric::gateway_name;
 use crate::net::link::LinkPair;
 use crate::net::topology::{HostId, NetworkId};
 use crate::scenario::model::Scenario;
+use crate::server::turn::TurnControl;
 use crate::trace::{EventKind, FaultEvent, FaultPhase};
 
 /// Where the names of a scenario are in its world.
@@ -223,7 +224,7 @@ impl<'a> Faults<'a> {
                     world.device(host).set_lookup(host, Lookup::Works);
                 }
             }
-            Undo::ServeTurn => self.servers.turn_control().serve(),
+            Undo::ServeTurn => self.servers.turn_controls().for_each(TurnControl::serve),
             Undo::Connect(host) => {
                 world.set_carrier(host, Carrier::Up);
             }
@@ -319,8 +320,10 @@ impl<'a> Faults<'a> {
     }
 
     fn drop_socket(&self, peer: &str, how: Breakage, world: &mut World) -> Struck {
-        let signaling = self.signaling_socket(world);
-        let count = world.break_connections(self.current[peer], signaling, how);
+        let port = self.servers.signaling_port();
+        let server: Vec<IpAddr> = world.addresses(self.servers.signaling()).collect();
+        let is_meant = |remote: SocketAddr| remote.port() == port && server.contains(&remote.ip());
+        let count = world.break_connections(self.current[peer], is_meant, how);
         Struck::counted(count, "signaling connections were cut")
     }
 
@@ -335,7 +338,7 @@ impl<'a> Faults<'a> {
     }
 
     fn turn_out(&self, index: usize, how: TurnOutage, world: &mut World) -> (Undo, Struck) {
-        let control = self.servers.turn_control();
+        let controls = self.servers.turn_controls();
         match how {
             TurnOutage::Down => {
                 let hosts = self.servers.hosts_of(ServerName::Turn);
@@ -347,8 +350,8 @@ impl<'a> Faults<'a> {
                 let struck = Struck::MayShow(Evidence::Drops);
                 return (Undo::SwitchOn(hosts), struck);
             }
-            TurnOutage::WrongCredentials => control.refuse_credentials(),
-            TurnOutage::Quota => control.reach_quota(),
+            TurnOutage::WrongCredentials => controls.for_each(TurnControl::refuse_credentials),
+            TurnOutage::Quota => controls.for_each(TurnControl::reach_quota),
         }
         let what = "requests were refused by TURN servers";
         (
@@ -456,7 +459,10 @@ impl<'a> Faults<'a> {
     fn read(&self, counter: &Counter, world: &World) -> u64 {
         match counter {
             Counter::FailedLookups(host) => world.device(*host).failed_lookups(),
-            Counter::RefusedByTurn => self.servers.turn_control().refused(),
+            Counter::RefusedByTurn => {
+                let controls = self.servers.turn_controls();
+                controls.map(TurnControl::refused).sum()
+            }
             Counter::WaitingAt(hosts) => hosts.iter().map(|host| world.waiting_at(*host)).sum(),
             Counter::CarriedByUplink(network) => world.carried_by_uplink(*network),
             Counter::CarriedTo(hosts) => hosts.iter().map(|host| world.carried_to(*host)).sum(),
@@ -505,10 +511,6 @@ impl<'a> Faults<'a> {
 
     fn interfaces(&self, peer: &str) -> Vec<HostId> {
         self.places.interfaces[peer].values().copied().collect()
-    }
-
-    fn signaling_socket(&self, world: &World) -> SocketAddr {
-        self.servers.signaling_socket(world)
     }
 }
 

@@ -47,14 +47,19 @@ impl World {
         &self.hosts[host.index()].device
     }
 
-    /// Breaks the connections of a machine to `remote`, at both ends. Gives how many there were.
-    pub fn break_connections(&mut self, host: HostId, remote: SocketAddr, how: Breakage) -> usize {
+    /// Breaks the connections of a machine whose remote end `is_meant`, at both ends. Gives how many
+    /// there were.
+    pub fn break_connections(
+        &mut self,
+        host: HostId,
+        is_meant: impl Fn(SocketAddr) -> bool,
+        how: Breakage,
+    ) -> usize {
         let mut count = 0;
         for interface in self.interfaces_of(host) {
-            let is_meant = |end: SocketAddr| end == remote;
             let (told, broken) = self
                 .connections
-                .break_at_both_ends(interface, is_meant, how);
+                .break_at_both_ends(interface, &is_meant, how);
             count += broken;
             self.tell(told);
         }

@@ -10,19 +10,16 @@ use thiserror::Error;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::World;
-use super::director::{Director, Ending};
-use super::host::Names;
-use super::servers::ServerHosts;
+use super::director::{Director, Ending, Stage};
+use super::plan::Plan;
 use crate::check::call::LastCall;
 use crate::check::facts::FactCollector;
 use crate::check::verdict;
 use crate::determinism::{self, Capture, Plugs, RunError, canary, run_on_own_thread};
-use crate::net::link::LinkPair;
-use crate::net::nat::preset::NatPreset;
-use crate::net::topology::{HostId, NetworkConfig, Topology, TopologyError};
+use crate::net::topology::{HostId, TopologyError};
 use crate::report::timeline::TimelineCollector;
 use crate::report::{Failure, FailureCause, Outcome, PacketOrEvent, Report};
-use crate::scenario::model::{self, Scenario};
+use crate::scenario::model::Scenario;
 use crate::seed::Seed;
 use crate::trace::log::TraceLayer;
 use crate::trace::{EventKind, Observer, Recorder};
@@ -151,57 +148,10 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
     })
 }
 
-/// The topology of a scenario, with its servers.
-struct Plan {
-    topology: Topology,
-    names: Names,
-    peers: BTreeMap<String, HostId>,
-    servers: ServerHosts,
-}
-
 /// How a run ended, where it did not crash.
 struct End {
     at: Duration,
     failures: Vec<Failure>,
-}
-
-impl Plan {
-    fn new(scenario: &Scenario, config: &ClientConfig) -> Result<Self, SetupError> {
-        let error = |source| SetupError::Topology {
-            scenario: scenario.name.clone(),
-            source,
-        };
-        let mut topology = Topology::new();
-        let mut networks = BTreeMap::new();
-        for (name, network) in &scenario.networks {
-            let id = topology
-                .add_network(name, network_config(network))
-                .map_err(error)?;
-            networks.insert(name, (id, LinkPair::symmetric(network.lan)));
-        }
-        let mut peers = BTreeMap::new();
-        for (name, peer) in &scenario.peers {
-            let (network, lan) = networks[&peer.network];
-            let host = topology.add_host(name, network, lan).map_err(error)?;
-            peers.insert(name.clone(), host);
-        }
-        let signaling = Endpoint::from_config(&config.signaling)?;
-        let mut names = Names::new();
-        let servers = ServerHosts::add_to(
-            &mut topology,
-            &mut names,
-            config,
-            &signaling,
-            &scenario.servers,
-        )
-        .map_err(error)?;
-        Ok(Self {
-            topology,
-            names,
-            peers,
-            servers,
-        })
-    }
 }
 
 /// Everything that goes into the thread of a run.
@@ -222,10 +172,13 @@ impl Simulation<'_> {
         let Plan {
             topology,
             names,
-            peers,
+            machines,
+            places,
             servers,
+            boxes,
         } = self.plan;
-        let mut world = World::new(capture, recorder.clone(), topology, names);
+        let mut world =
+            World::with_machines(capture, recorder.clone(), topology, names, machines);
         let running = world.running();
         let layer = TraceLayer::new(recorder.clone(), move || {
             (determinism::now(), running.host())
@@ -234,12 +187,19 @@ impl Simulation<'_> {
         let logs = tracing::subscriber::set_default(subscriber);
 
         servers.start(&mut world, &self.scenario.servers);
+        boxes.start(&mut world, servers.signaling_port());
         let canary_recorder = recorder.clone();
         servers.spawn_in_world(&mut world, async move {
             let sample = EventKind::Canary(canary::sample().await);
             canary_recorder.record(determinism::now(), &"canary".into(), sample);
         });
-        let mut director = Director::new(self.scenario, self.config, &peers, self.facts);
+        let peers = places.homes.clone();
+        let stage = Stage {
+            places,
+            servers,
+            boxes,
+        };
+        let mut director = Director::new(self.scenario, self.config, stage, self.facts);
         let ending = director.direct(&mut world);
         let mut failures = left_open(&world, &peers);
         if ending == Ending::Stalled {
@@ -293,21 +253,6 @@ fn client_config(scenario: &Scenario) -> Result<ClientConfig, EndpointError> {
         config.signaling.url = format!("http://{}:{port}", endpoint.host());
     }
     Ok(config)
-}
-
-fn network_config(network: &model::Network) -> NetworkConfig {
-    NetworkConfig {
-        nat: match network.nat {
-            model::Nat::None => None,
-            model::Nat::FullCone => Some(NatPreset::FullCone.config()),
-            model::Nat::AddressRestricted => Some(NatPreset::AddressRestricted.config()),
-            model::Nat::PortRestricted => Some(NatPreset::PortRestricted.config()),
-            model::Nat::Symmetric => Some(NatPreset::Symmetric.config()),
-        },
-        firewall: network.firewall.clone(),
-        uplink: LinkPair::symmetric(network.uplink),
-        ..NetworkConfig::default()
-    }
 }
 
 fn milliseconds(duration: Duration) -> u64 {

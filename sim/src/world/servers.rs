@@ -14,14 +14,15 @@ use tracing::error;
 
 use super::World;
 use super::host::Names;
+use crate::fault::ServerName;
 use crate::net::link::LinkPair;
 use crate::net::topology::{Families, HostId, Topology, TopologyError};
 use crate::scenario::model::{ServerState, Servers};
-use crate::server::turn::TurnConfig;
+use crate::server::turn::{TurnAddresses, TurnConfig, TurnControl};
 use crate::server::{signaling, turn};
 
-/// The hosts that serve, and what each of them serves.
-#[derive(Debug)]
+/// The hosts that serve, and what each of them serves. Clones are the same servers.
+#[derive(Debug, Clone)]
 pub struct ServerHosts {
     signaling: HostId,
     signaling_port: u16,
@@ -29,16 +30,12 @@ pub struct ServerHosts {
 }
 
 /// What one STUN or TURN host serves.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct IceService {
-    kind: IceKind,
+    kind: ServerName,
     udp_ports: BTreeSet<u16>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum IceKind {
-    Stun,
-    Turn,
+    tcp_ports: BTreeSet<u16>,
+    control: TurnControl,
 }
 
 impl ServerHosts {
@@ -54,10 +51,11 @@ impl ServerHosts {
         config: &ClientConfig,
         signaling: &Endpoint,
         servers: &Servers,
+        families: Families,
     ) -> Result<Self, TopologyError> {
         let link = || LinkPair::from(servers.delay);
         let mut add = |name: &str| -> Result<HostId, TopologyError> {
-            let host = topology.add_server(name, link(), Families::V4)?;
+            let host = topology.add_server(name, link(), families)?;
             names.insert(name.to_owned(), topology.addresses(host).to_vec());
             Ok(host)
         };
@@ -70,8 +68,8 @@ impl ServerHosts {
                 continue;
             };
             let kind = match url.scheme {
-                Scheme::Stun => IceKind::Stun,
-                Scheme::Turn => IceKind::Turn,
+                Scheme::Stun => ServerName::Stun,
+                Scheme::Turn => ServerName::Turn,
                 Scheme::Secure => continue,
             };
             let host = match hosts.get(&url.host) {
@@ -81,10 +79,14 @@ impl ServerHosts {
             let service = ice.entry(host).or_insert(IceService {
                 kind,
                 udp_ports: BTreeSet::new(),
+                tcp_ports: BTreeSet::new(),
+                control: TurnControl::default(),
             });
-            if url.transport == Transport::Udp {
-                service.udp_ports.insert(url.port);
-            }
+            let ports = match url.transport {
+                Transport::Udp => &mut service.udp_ports,
+                Transport::Tcp => &mut service.tcp_ports,
+            };
+            ports.insert(url.port);
         }
         Ok(Self {
             signaling: signaling_host,
@@ -95,41 +97,63 @@ impl ServerHosts {
 
     /// Starts everything that the scenario does not hold down.
     pub fn start(&self, world: &mut World, servers: &Servers) {
+        self.start_signaling(world);
+        for (host, service) in &self.ice {
+            let state = match service.kind {
+                ServerName::Turn => servers.turn,
+                ServerName::Stun | ServerName::Signaling => servers.stun,
+            };
+            if state == ServerState::Up {
+                service.start(world, *host);
+            }
+        }
+    }
+
+    /// Starts a signaling relay that knows nobody.
+    pub fn start_signaling(&self, world: &mut World) {
         // Made here and not before: what it draws at random belongs to the run.
         let relay = Relay::new(RelayConfig::default());
         let net: Arc<dyn Net> = world.net(self.signaling);
-        let address = SocketAddr::new(first(world, self.signaling), self.signaling_port);
-        world.domain(self.signaling).spawn(async move {
-            if let Err(cause) = signaling::run(net, address, relay, |_| {}).await {
-                error!(%address, %cause, "the signaling relay stopped");
-            }
-        });
-        for (host, service) in &self.ice {
-            let state = match service.kind {
-                IceKind::Stun => servers.stun,
-                IceKind::Turn => servers.turn,
-            };
-            if state == ServerState::Down || service.udp_ports.is_empty() {
-                continue;
-            }
-            let net: Arc<dyn Net> = world.net(*host);
-            let ip = first(world, *host);
-            let addresses: Vec<SocketAddr> = service
-                .udp_ports
-                .iter()
-                .map(|port| SocketAddr::new(ip, *port))
-                .collect();
-            world.domain(*host).spawn(async move {
-                match turn::start(net, &addresses, TurnConfig::default()).await {
-                    // The server runs as long as its handle is held.
-                    Ok(server) => {
-                        std::future::pending::<()>().await;
-                        drop(server);
-                    }
-                    Err(cause) => error!(%cause, "a STUN and TURN server did not start"),
+        let addresses: Vec<IpAddr> = world.addresses(self.signaling).collect();
+        for ip in addresses {
+            let (net, relay) = (Arc::clone(&net), relay.clone());
+            let address = SocketAddr::new(ip, self.signaling_port);
+            world.domain(self.signaling).spawn(async move {
+                if let Err(cause) = signaling::run(net, address, relay, |_| {}).await {
+                    error!(%address, %cause, "the signaling relay stopped");
                 }
             });
         }
+    }
+
+    /// The host of the signaling server.
+    #[must_use]
+    pub fn signaling(&self) -> HostId {
+        self.signaling
+    }
+
+    /// The port of the signaling server.
+    #[must_use]
+    pub fn signaling_port(&self) -> u16 {
+        self.signaling_port
+    }
+
+    /// The hosts of all servers of a kind.
+    #[must_use]
+    pub fn hosts_of(&self, kind: ServerName) -> Vec<HostId> {
+        if kind == ServerName::Signaling {
+            return vec![self.signaling];
+        }
+        let servers = self.ice.iter().filter(|(_, each)| each.kind == kind);
+        servers.map(|(host, _)| *host).collect()
+    }
+
+    /// The switch of each TURN server.
+    pub fn turn_controls(&self) -> impl Iterator<Item = &TurnControl> {
+        let servers = self.ice.values();
+        servers
+            .filter(|each| each.kind == ServerName::Turn)
+            .map(|each| &each.control)
     }
 
     /// Runs a task of the world itself, beside the servers.
@@ -142,8 +166,31 @@ impl ServerHosts {
     }
 }
 
-/// The address that a server listens on.
-fn first(world: &World, host: HostId) -> IpAddr {
-    let mut addresses = world.addresses(host);
-    addresses.next().expect("every server has an address")
+impl IceService {
+    fn start(&self, world: &mut World, host: HostId) {
+        let net: Arc<dyn Net> = world.net(host);
+        let ips: Vec<IpAddr> = world.addresses(host).collect();
+        let on_ports = |ports: &BTreeSet<u16>| {
+            let addresses = ips.iter().flat_map(|ip| {
+                let sockets = ports.iter().map(|port| SocketAddr::new(*ip, *port));
+                sockets.collect::<Vec<_>>()
+            });
+            addresses.collect()
+        };
+        let addresses = TurnAddresses {
+            udp: on_ports(&self.udp_ports),
+            tcp: on_ports(&self.tcp_ports),
+        };
+        let control = self.control.clone();
+        world.domain(host).spawn(async move {
+            match turn::start(net, &addresses, TurnConfig::default(), control).await {
+                // The server runs as long as its handle is held.
+                Ok(server) => {
+                    std::future::pending::<()>().await;
+                    drop(server);
+                }
+                Err(cause) => error!(%cause, "a STUN and TURN server did not start"),
+            }
+        });
+    }
 }

@@ -4,8 +4,8 @@ use stun::agent::TransactionId;
 use stun::error_code::{ErrorCode, ErrorCodeAttribute};
 use stun::fingerprint::FINGERPRINT;
 use stun::message::{
-    CLASS_ERROR_RESPONSE, CLASS_INDICATION, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, METHOD_BINDING,
-    METHOD_REFRESH, Message, MessageClass, MessageType, Method, Setter, is_message,
+    CLASS_ERROR_RESPONSE, CLASS_INDICATION, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, METHOD_ALLOCATE,
+    METHOD_BINDING, METHOD_REFRESH, Message, MessageClass, MessageType, Method, Setter, is_message,
 };
 
 /// The code of the responses that end a transaction on this host: server error (RFC 8489 section
@@ -52,6 +52,16 @@ impl Header {
 
     pub(super) fn is_binding_request(&self) -> bool {
         self.is_request() && self.method == METHOD_BINDING
+    }
+
+    /// Whether it asks for a TURN allocation.
+    pub(super) fn is_allocate_request(&self) -> bool {
+        self.is_request() && self.method == METHOD_ALLOCATE
+    }
+
+    /// Whether it grants a TURN allocation.
+    pub(super) fn is_allocate_success(&self) -> bool {
+        self.class == CLASS_SUCCESS_RESPONSE && self.method == METHOD_ALLOCATE
     }
 
     /// Whether it refreshes, or with lifetime zero releases, a TURN allocation.

@@ -4,13 +4,14 @@
 //! pairs alive, holds checks that arrive before the agent can read them, and ends transactions
 //! whose answer nobody waits for any more. All addresses are those that the agent sees.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::stun::{self, Header};
+use crate::peer::servers::Transport;
 
 /// The first wait before a request is repeated; each next one doubles (RFC 8489 section 6.2.1).
 const REPEAT_FIRST: Duration = Duration::from_millis(500);
@@ -43,6 +44,9 @@ pub(super) enum Outbound {
     Send,
     /// Do not send it; deliver this answer instead.
     Refuse(Packet),
+    /// Do not send it: TCP delivers what was sent before, and a request over it is never repeated
+    /// (RFC 8489 section 6.2.2).
+    AlreadySent,
 }
 
 /// What to do with a packet that arrived for the agent.
@@ -57,7 +61,7 @@ pub(super) enum Inbound {
 
 #[derive(Debug)]
 pub(super) struct Traffic {
-    servers: BTreeSet<SocketAddr>,
+    servers: BTreeMap<SocketAddr, Transport>,
     backup_ping_interval: Duration,
     open: BTreeMap<(SocketAddr, [u8; 12]), Transaction>,
     pairs: BTreeMap<(SocketAddr, SocketAddr), Pair>,
@@ -83,7 +87,10 @@ struct Pair {
 
 impl Traffic {
     /// `backup_ping_interval` zero means that idle pairs are left alone.
-    pub(super) fn new(servers: BTreeSet<SocketAddr>, backup_ping_interval: Duration) -> Self {
+    pub(super) fn new(
+        servers: BTreeMap<SocketAddr, Transport>,
+        backup_ping_interval: Duration,
+    ) -> Self {
         Self {
             servers,
             backup_ping_interval,
@@ -97,22 +104,26 @@ impl Traffic {
 
     /// The agent sends `packet`.
     pub(super) fn outbound(&mut self, now: Instant, packet: &Packet) -> Outbound {
-        let request = Header::read(&packet.payload)
-            .filter(|header| header.is_request() && self.servers.contains(&packet.remote));
-        if let Some(header) = request {
-            if self.refusing && !header.is_refresh_request() {
+        let request = Header::read(&packet.payload).filter(Header::is_request);
+        let server = self.servers.get(&packet.remote).copied();
+        if let Some((header, transport)) = request.zip(server) {
+            let binding = header.is_binding_request();
+            // The address that a server sees over TCP is no candidate for UDP.
+            let useless = binding && transport == Transport::Tcp;
+            if useless || (self.refusing && !header.is_refresh_request()) {
                 return Outbound::Refuse(refusal(&header, packet));
             }
             self.open.retain(|_, each| each.expires > now);
-            let binding = header.is_binding_request();
-            self.open
-                .entry((packet.local, header.transaction.0))
-                .or_insert_with(|| Transaction {
-                    header,
-                    packet: packet.clone(),
-                    expires: now + if binding { REPEAT_LIMIT } else { TURN_LIMIT },
-                    repeat: binding.then_some((now + REPEAT_FIRST, REPEAT_FIRST * 2)),
-                });
+            let key = (packet.local, header.transaction.0);
+            if transport == Transport::Tcp && self.open.contains_key(&key) {
+                return Outbound::AlreadySent;
+            }
+            self.open.entry(key).or_insert_with(|| Transaction {
+                header,
+                packet: packet.clone(),
+                expires: now + if binding { REPEAT_LIMIT } else { TURN_LIMIT },
+                repeat: binding.then_some((now + REPEAT_FIRST, REPEAT_FIRST * 2)),
+            });
         }
         self.note_sent(now, packet.local, packet.remote);
         Outbound::Send
@@ -120,7 +131,7 @@ impl Traffic {
 
     /// `packet` arrived. The second value tells whether [`Self::next_due`] may have moved.
     pub(super) fn inbound(&mut self, packet: Packet) -> (Inbound, bool) {
-        let from_server = self.servers.contains(&packet.remote);
+        let from_server = self.servers.contains_key(&packet.remote);
         let newly_answered = self
             .pairs
             .get_mut(&(packet.local, packet.remote))
@@ -170,16 +181,12 @@ impl Traffic {
 
     /// Ends the open transactions with one server: the answers to deliver.
     pub(super) fn refuse_server(&mut self, server: SocketAddr) -> Vec<Packet> {
-        let keys: Vec<_> = self
-            .open
-            .iter()
-            .filter(|(_, each)| each.packet.remote == server)
-            .map(|(key, _)| *key)
-            .collect();
-        keys.iter()
-            .filter_map(|key| self.open.remove(key))
-            .map(|each| refusal(&each.header, &each.packet))
-            .collect()
+        self.refuse_where(|packet| packet.remote == server)
+    }
+
+    /// Ends the open transactions of one socket with one server: the answers to deliver.
+    pub(super) fn refuse_pair(&mut self, local: SocketAddr, server: SocketAddr) -> Vec<Packet> {
+        self.refuse_where(|packet| packet.local == local && packet.remote == server)
     }
 
     /// The packets that are due now: repeated requests and keepalives.
@@ -223,6 +230,13 @@ impl Traffic {
         repeats.chain(keepalives).min()
     }
 
+    fn refuse_where(&mut self, applies: impl Fn(&Packet) -> bool) -> Vec<Packet> {
+        let refused = self.open.extract_if(.., |_, each| applies(&each.packet));
+        refused
+            .map(|(_, each)| refusal(&each.header, &each.packet))
+            .collect()
+    }
+
     fn note_sent(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr) {
         if let Some(pair) = self.pairs.get_mut(&(local, remote)) {
             pair.last_sent = now;
@@ -253,7 +267,9 @@ fn refusal(header: &Header, request: &Packet) -> Packet {
 #[cfg(test)]
 mod tests {
     use ::stun::agent::TransactionId;
-    use ::stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, MessageType};
+    use ::stun::message::{
+        BINDING_REQUEST, BINDING_SUCCESS, CLASS_REQUEST, METHOD_ALLOCATE, Message, MessageType,
+    };
 
     use super::*;
 
@@ -277,9 +293,14 @@ mod tests {
         }
     }
 
-    /// Traffic with a server at address 9.
+    /// Traffic with a server at address 9, and one over TCP at address 8.
     fn traffic() -> Traffic {
-        Traffic::new(BTreeSet::from([address(9)]), Duration::from_secs(25))
+        let servers = BTreeMap::from([(address(9), Transport::Udp), (address(8), Transport::Tcp)]);
+        Traffic::new(servers, Duration::from_secs(25))
+    }
+
+    fn allocate_request() -> MessageType {
+        MessageType::new(METHOD_ALLOCATE, CLASS_REQUEST)
     }
 
     /// Runs until `until`, and tells when packets were due, in milliseconds.
@@ -364,5 +385,37 @@ mod tests {
         let later = packet(9, message(BINDING_REQUEST, 2));
         assert!(matches!(traffic.outbound(now, &later), Outbound::Refuse(_)));
         assert_eq!(traffic.next_due(), None);
+    }
+
+    #[test]
+    fn a_request_goes_over_tcp_once_and_over_udp_as_often_as_it_is_sent() {
+        let (mut traffic, now) = (traffic(), Instant::now());
+        for (server, second) in [(8, Outbound::AlreadySent), (9, Outbound::Send)] {
+            let request = packet(server, message(allocate_request(), server));
+            assert_eq!(traffic.outbound(now, &request), Outbound::Send);
+            assert_eq!(traffic.outbound(now, &request), second);
+        }
+        assert_eq!(traffic.next_due(), None);
+    }
+
+    #[test]
+    fn nobody_is_asked_over_tcp_for_an_address_to_be_reached_at() {
+        let mut traffic = traffic();
+        let request = packet(8, message(BINDING_REQUEST, 1));
+        let verdict = traffic.outbound(Instant::now(), &request);
+        assert!(matches!(verdict, Outbound::Refuse(_)));
+    }
+
+    #[test]
+    fn what_one_socket_loses_the_others_keep() {
+        let (mut traffic, now) = (traffic(), Instant::now());
+        let mut request = packet(8, message(allocate_request(), 1));
+        traffic.outbound(now, &request);
+        request.local = address(2);
+        traffic.outbound(now, &request);
+        let refused = traffic.refuse_pair(address(2), address(8));
+        assert_eq!(refused.len(), 1);
+        assert_eq!(refused[0].local, address(2));
+        assert_eq!(traffic.refuse_server(address(8)).len(), 1);
     }
 }
