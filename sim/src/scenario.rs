@@ -12,6 +12,7 @@ pub mod model;
 pub mod value;
 
 mod document;
+mod link;
 mod load;
 mod place;
 mod problems;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use ringtrue_sim::net::firewall::Passage;
+use ringtrue_sim::net::link::LinkPair;
 use ringtrue_sim::scenario::model::{
     Action, CallPath, Expectation, Nat, ScriptStep, ServerState, Trigger,
 };
@@ -123,9 +124,8 @@ fn what_the_file_leaves_out_has_its_default() {
     assert_eq!(scenario.name, "good");
     let home = &scenario.networks["home-b"];
     assert_eq!((home.nat, home.udp), (Nat::Symmetric, Passage::Open));
-    assert_eq!(home.lan.delay, Duration::from_millis(5));
-    assert_eq!(home.uplink.delay, Duration::from_millis(15));
-    assert_eq!(home.uplink.loss.parts_per_million(), 0);
+    assert_eq!(home.lan, LinkPair::from(Duration::from_millis(5)));
+    assert_eq!(home.uplink, LinkPair::from(Duration::from_millis(15)));
     assert!(
         scenario.peers["alice"]
             .plays
@@ -223,12 +223,12 @@ fn a_negative_duration_is_an_error() {
 
 #[test]
 fn a_delay_under_the_step_of_the_world_is_an_error() {
-    assert_snapshot!(mistake("\"15ms\"", "\"0.5ms\""));
+    assert_snapshot!(mistake("uplink = { delay = \"15ms\"", "lan = { delay = \"0.5ms\""));
 }
 
 #[test]
 fn a_time_between_two_milliseconds_is_an_error() {
-    assert_snapshot!(mistake("\"15ms\"", "\"15.5ms\""));
+    assert_snapshot!(with_script("\"1s\"", "\"1.0005s\""));
 }
 
 #[test]

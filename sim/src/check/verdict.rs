@@ -6,6 +6,7 @@ use super::call::LastCall;
 use super::expectation::{Observed, unmet};
 use super::facts::Facts;
 use super::kept::first_gap;
+use crate::net::link::LinkConfig;
 use crate::report::{Failure, FailureCause, Outcome};
 use crate::scenario::model::Scenario;
 use crate::trace::AppEvent;
@@ -52,11 +53,10 @@ fn audio_not_kept(scenario: &Scenario, call: &LastCall) -> Vec<Failure> {
     else {
         return Vec::new();
     };
-    let loss = path_loss(scenario, call);
-    let gaps = call
-        .heard
-        .iter()
-        .filter_map(|(peer, heard)| Some((peer, first_gap(heard, *from, to, loss)?)));
+    let gaps = call.heard.iter().filter_map(|(peer, heard)| {
+        let loss = path_loss(scenario, call, peer);
+        Some((peer, first_gap(heard, *from, to, loss)?))
+    });
     gaps.map(|(peer, gap)| {
         let message = format!(
             "in the 2 s from {:.3} s {peer} heard {:.0} % of the audio, not {:.0} %",
@@ -85,31 +85,27 @@ fn cut_short(scenario: &Scenario, call: &LastCall) -> Option<Failure> {
     Some(Failure::new(FailureCause::AudioNotKept, message))
 }
 
-/// The share of packets lost between the two peers, who meet each other's uplinks only where they are
-/// on different networks. A relayed packet passes no other lossy link than these, since servers' links
-/// lose nothing.
-fn path_loss(scenario: &Scenario, call: &LastCall) -> f64 {
-    let peers: Vec<_> = call
-        .peers
-        .iter()
-        .filter_map(|peer| scenario.peers.get(peer))
-        .collect();
-    let one_network = peers
-        .windows(2)
-        .all(|pair| pair[0].network == pair[1].network);
-    let passed: f64 = peers
-        .iter()
-        .filter_map(|peer| scenario.networks.get(&peer.network))
-        .map(|network| {
-            let uplink = if one_network {
-                0.0
-            } else {
-                network.uplink.loss.share()
-            };
-            (1.0 - network.lan.loss.share()) * (1.0 - uplink)
-        })
-        .product();
-    1.0 - passed
+/// The share of packets lost on the way to `hearer`, from the other peer: on the links upwards there
+/// and downwards here. The two meet uplinks only where they are on different networks. A relayed packet
+/// passes no other lossy link than these, since servers' links lose nothing.
+fn path_loss(scenario: &Scenario, call: &LastCall, hearer: &str) -> f64 {
+    let network_of = |name: &str| Some(&scenario.peers.get(name)?.network);
+    let heard = call.peers.iter().find(|peer| *peer != hearer);
+    let (Some(from), Some(to)) = (heard.and_then(|name| network_of(name)), network_of(hearer))
+    else {
+        return 0.0;
+    };
+    let (Some(up), Some(down)) = (scenario.networks.get(from), scenario.networks.get(to)) else {
+        return 0.0;
+    };
+    let passed = |link: LinkConfig| 1.0 - link.mean_loss();
+    let lans = passed(up.lan.up) * passed(down.lan.down);
+    let uplinks = if from == to {
+        1.0
+    } else {
+        passed(up.uplink.up) * passed(down.uplink.down)
+    };
+    1.0 - lans * uplinks
 }
 
 fn late_verdict(call: &LastCall) -> Option<Failure> {

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
+use ringtrue::net::TrafficClass;
 
 use super::cause::DropCause;
 use super::flow::{Flow, TcpSignal};
-use super::link::{Link, LinkConfig, LinkPair, Transmission};
+use super::link::{Link, LinkConfig, LinkPair, Parcel, Transmission};
 use super::nat::{Nat, Verdict};
 use super::topology::{HostId, NetworkId, Topology};
 
@@ -135,7 +136,7 @@ impl<B> Fabric<B> {
     /// When the packet would reach the first node before the time already advanced to: the past
     /// cannot be changed any more.
     pub fn inject(&mut self, now: Duration, host: HostId, packet: Packet<B>) {
-        let reaches = now + self.host_links[host.index()].up.link.config().delay;
+        let reaches = now + self.host_links[host.index()].up.link.config().delay_min();
         assert!(
             reaches >= self.advanced_until,
             "{} sends at {now:?}, but the network has advanced to {:?}",
@@ -179,7 +180,7 @@ impl<B> Fabric<B> {
     pub fn minimal_first_hop_delay(&self) -> Duration {
         self.host_links
             .iter()
-            .map(|wires| wires.up.link.config().delay)
+            .map(|wires| wires.up.link.config().delay_min())
             .min()
             .unwrap_or(Duration::MAX)
     }
@@ -190,7 +191,7 @@ impl<B> Fabric<B> {
     pub fn minimal_last_hop_delay(&self) -> Duration {
         self.host_links
             .iter()
-            .map(|wires| wires.down.link.config().delay)
+            .map(|wires| wires.down.link.config().delay_min())
             .min()
             .unwrap_or(Duration::MAX)
     }
@@ -307,14 +308,22 @@ impl<B> Fabric<B> {
             Hop::ToCore(network) => &mut self.gateways[network.index()].uplink.up,
             Hop::FromCore(network) => &mut self.gateways[network.index()].uplink.down,
         };
-        let Transmission::Arrives(arrival) = wire.link.transmit(at, &mut wire.rng) else {
-            let place = wire.label.clone();
-            return Some(FabricOutput::Dropped {
-                at,
-                place,
-                cause: DropCause::Loss,
-                packet,
-            });
+        let parcel = Parcel {
+            size_bytes: packet.size_bytes,
+            protocol: packet.flow.protocol,
+            class: TrafficClass::BestEffort,
+        };
+        let arrival = match wire.link.transmit(at, parcel, &mut wire.rng) {
+            Transmission::Arrives(arrival) | Transmission::Duplicated([arrival, _]) => arrival.at,
+            Transmission::Dropped(cause) => {
+                let place = wire.label.clone();
+                return Some(FabricOutput::Dropped {
+                    at,
+                    place,
+                    cause,
+                    packet,
+                });
+            }
         };
         let next = match hop {
             Hop::ToHost(host) => {

@@ -10,10 +10,11 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::error::ProblemKind;
+use super::link::LinkDocument;
 use super::model::{CallPath, CandidateType, Nat, ServerState};
 use super::place;
 use super::problems::Problems;
-use super::value::{Choice, DelayValue, LossValue, TimeValue, TriggerValue};
+use super::value::{Choice, DelayValue, TimeValue, TriggerValue};
 use crate::net::firewall::Passage;
 
 /// Names and what they stand for, each with its place in the file.
@@ -43,17 +44,8 @@ pub(super) struct Document {
 pub(super) struct NetworkDocument {
     pub(super) nat: Option<Choice<Nat>>,
     pub(super) udp: Option<Choice<Passage>>,
-    #[serde(default)]
-    pub(super) lan: LinkDocument,
-    #[serde(default)]
-    pub(super) uplink: LinkDocument,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table with `delay` and `loss`")]
-pub(super) struct LinkDocument {
-    pub(super) delay: Option<DelayValue>,
-    pub(super) loss: Option<LossValue>,
+    pub(super) lan: Option<Spanned<LinkDocument>>,
+    pub(super) uplink: Option<Spanned<LinkDocument>>,
 }
 
 #[derive(Debug, Deserialize)]

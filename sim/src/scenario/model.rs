@@ -11,7 +11,7 @@ pub use ringtrue::candidates::CandidateType;
 use serde::Deserialize;
 
 use crate::net::firewall::Passage;
-use crate::net::link::LinkConfig;
+use crate::net::link::{LinkConfig, LinkPair};
 
 /// One question to the client: a topology, a call script and what should come of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +48,10 @@ pub struct Network {
     pub nat: Nat,
     /// What the gateway does with UDP.
     pub udp: Passage,
-    /// Between each host and the gateway, each way.
-    pub lan: LinkConfig,
-    /// Between the gateway and the core of the internet, each way.
-    pub uplink: LinkConfig,
+    /// Between each host and the gateway: without a rate, and a delay of at least 1 ms.
+    pub lan: LinkPair,
+    /// Between the gateway and the core of the internet.
+    pub uplink: LinkPair,
 }
 
 /// How a gateway translates addresses, by the names of RFC 3489 section 5, whose meanings RFC
@@ -73,10 +73,10 @@ pub enum Nat {
 }
 
 /// A link between a host and its gateway, where the file says nothing: 5 ms, no loss.
-pub const LAN: LinkConfig = LinkConfig::lossless(Duration::from_millis(5));
+pub const LAN: LinkPair = LinkPair::symmetric(LinkConfig::lossless(Duration::from_millis(5)));
 
 /// A link between a gateway and the core, where the file says nothing: 15 ms, no loss.
-pub const UPLINK: LinkConfig = LinkConfig::lossless(Duration::from_millis(15));
+pub const UPLINK: LinkPair = LinkPair::symmetric(LinkConfig::lossless(Duration::from_millis(15)));
 
 /// A host that runs the client.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,13 +8,13 @@ use ringtrue::audio::track::OpusTrack;
 use toml::Spanned;
 
 use super::document::{
-    Document, ExpectDocument, LinkDocument, Named, NetworkDocument, OutcomeName, PeerDocument,
+    Document, ExpectDocument, Named, NetworkDocument, OutcomeName, PeerDocument,
 };
 use super::error::ProblemKind;
+use super::link::{self, Role};
 use super::model::{self, Action, Expectation, Network, Peer, Scenario, ScriptStep, Servers};
 use super::problems::Problems;
 use super::script;
-use crate::net::link::LinkConfig;
 
 /// How long a call lasts where the file says nothing.
 const TALK: Duration = Duration::from_secs(5);
@@ -120,19 +120,17 @@ fn networks(
             udp: document
                 .udp
                 .map_or_else(Default::default, |choice| choice.0),
-            lan: link(&document.lan, model::LAN),
-            uplink: link(&document.uplink, model::UPLINK),
+            lan: link::link(document.lan.as_ref(), Role::Lan, model::LAN, problems),
+            uplink: link::link(
+                document.uplink.as_ref(),
+                Role::Uplink,
+                model::UPLINK,
+                problems,
+            ),
         };
         networks.insert(name.get_ref().clone(), network);
     }
     networks
-}
-
-fn link(document: &LinkDocument, default: LinkConfig) -> LinkConfig {
-    LinkConfig {
-        delay: document.delay.map_or(default.delay, |delay| delay.0),
-        loss: document.loss.map_or(default.loss, |loss| loss.0),
-    }
 }
 
 fn peers(

@@ -18,7 +18,6 @@ use crate::check::facts::FactCollector;
 use crate::check::verdict;
 use crate::determinism::{self, Capture, Plugs, RunError, canary, run_on_own_thread};
 use crate::net::firewall::FirewallConfig;
-use crate::net::link::LinkPair;
 use crate::net::nat::preset::NatPreset;
 use crate::net::topology::{HostId, NetworkConfig, Topology, TopologyError};
 use crate::report::timeline::TimelineCollector;
@@ -177,7 +176,7 @@ impl Plan {
             let id = topology
                 .add_network(name, network_config(network))
                 .map_err(error)?;
-            networks.insert(name, (id, LinkPair::symmetric(network.lan)));
+            networks.insert(name, (id, network.lan));
         }
         let mut peers = BTreeMap::new();
         for (name, peer) in &scenario.peers {
@@ -294,7 +293,7 @@ fn network_config(network: &model::Network) -> NetworkConfig {
             model::Nat::Symmetric => Some(NatPreset::Symmetric.config()),
         },
         firewall: FirewallConfig { udp: network.udp },
-        uplink: LinkPair::symmetric(network.uplink),
+        uplink: network.uplink,
     }
 }
 
