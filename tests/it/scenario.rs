@@ -223,7 +223,10 @@ fn a_negative_duration_is_an_error() {
 
 #[test]
 fn a_delay_under_the_step_of_the_world_is_an_error() {
-    assert_snapshot!(mistake("uplink = { delay = \"15ms\"", "lan = { delay = \"0.5ms\""));
+    assert_snapshot!(mistake(
+        "uplink = { delay = \"15ms\"",
+        "lan = { delay = \"0.5ms\""
+    ));
 }
 
 #[test]

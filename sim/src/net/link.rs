@@ -204,8 +204,7 @@ impl Damage {
         let (Self::Undetected { bit }, false) = (self, payload.is_empty()) else {
             return;
         };
-        let bit = usize::try_from(bit).expect("an address has 32 bits or more");
-        let position = bit % (payload.len() * 8);
+        let position = bit as usize % (payload.len() * 8);
         payload[position / 8] ^= 1 << (position % 8);
     }
 }

@@ -137,9 +137,9 @@ impl GilbertElliott {
             return Err(GilbertElliottError::BurstUnderAPacket);
         }
         // p <= 1, without dividing. The casts widen, and `From` is not const.
-        let lost = loss.0 as u64 * PACKET as u64;
-        let passed = (CERTAIN - loss.0) as u64 * mean_burst_thousandths as u64;
-        if lost > passed {
+        let in_bursts = loss.0 as u64 * PACKET as u64;
+        let between_bursts = (CERTAIN - loss.0) as u64 * mean_burst_thousandths as u64;
+        if in_bursts > between_bursts {
             return Err(GilbertElliottError::BurstsTooShort { loss });
         }
         Ok(Self {

@@ -20,22 +20,22 @@ use crate::net::loss::{GilbertElliott, LossModel, Probability};
 pub enum LinkPreset {
     /// A wireless LAN with other users. At least 2 ms, and an exponential wait of 12 ms on average,
     /// each way: half of the round trips over the hop take more than 24 ms, one in ten more than
-    /// 50 ms. Milder than the campus of C. Pei et al., "WiFi can be the weakest link of round trip
-    /// network latency in the wild", INFOCOM 2016, where the hop took over 20 ms for half of the
+    /// 50 ms. Milder than the campus of C. Pei et al., "`WiFi` can be the weakest link of round
+    /// trip network latency in the wild", INFOCOM 2016, where the hop took over 20 ms for half of the
     /// packets and over 100 ms for one in ten. 0.2 % loss (Codavel, "Real-world latency and packet
     /// loss"), in bursts of 2 (the Wi-Fi of the crate `str0m-netem`). Without a rate, for it exceeds by
     /// far what a call needs.
     Wifi,
-    /// Fibre to the home: 20 Mbps down, 5 Mbps up, 4 ms round trip (`FIOS` of WebPageTest's
+    /// Fibre to the home: 20 Mbps down, 5 Mbps up, 4 ms round trip (`FIOS` of `WebPageTest`'s
     /// connectivity profiles).
     Fibre,
-    /// A slow DSL line: 1.5 Mbps down, 384 kbps up, 50 ms round trip (`DSL` of WebPageTest's
+    /// A slow DSL line: 1.5 Mbps down, 384 kbps up, 50 ms round trip (`DSL` of `WebPageTest`'s
     /// connectivity profiles).
     Dsl,
     /// A good mobile network: 100 Mbps down, 50 Mbps up, 45 ms each way, ±5 ms down and ±15 ms up,
     /// 0.2 % loss (`4G` of Loadero's network conditions, which are made to test calls).
     Lte,
-    /// An old mobile network: 1.6 Mbps down, 768 kbps up, 300 ms round trip (`3G` of WebPageTest's
+    /// An old mobile network: 1.6 Mbps down, 768 kbps up, 300 ms round trip (`3G` of `WebPageTest`'s
     /// connectivity profiles), with ±50 ms and 0.5 % loss (`3G` of Loadero's network conditions).
     #[serde(rename = "3g")]
     ThreeG,
@@ -50,10 +50,10 @@ pub enum LinkPreset {
     /// (the congested network of the crate `str0m-netem`); upwards half as much, since most homes
     /// and offices fetch more than they send.
     Congested,
-    /// The last metres into a lift: an LTE link at the edge of its coverage. 20 % loss, the most that
-    /// the evaluation of real-time media asks for (RFC 8868), in bursts of 25 packets, half a second of
-    /// audio; 1 Mbps down and 256 kbps up, and waits of 60 ms on average for the repetitions of the
-    /// radio. No measurement of such a link is known to us, so bursts, rate and waits are estimates.
+    /// The last metres into a lift: an LTE link at the edge of its coverage. 20 % loss (`20% packetloss`
+    /// of Loadero's network conditions), in bursts of 25 packets, half a second of audio; 1 Mbps down
+    /// and 256 kbps up, and waits of 60 ms on average for the repetitions of the radio. No published
+    /// measurement of such a link is known to us, so all but the loss are estimates.
     Elevator,
 }
 

@@ -47,18 +47,20 @@ impl Rate {
     pub const QUEUE_DEFAULT: Duration = Duration::from_millis(300);
 
     /// The least queue that [`Rate::new`] gives a slow link: two full packets of Ethernet.
-    const QUEUE_BYTES_MIN: u64 = 3000;
+    const QUEUE_BYTES_MIN: NonZero<u32> = NonZero::new(3000).expect("over zero");
 
     /// A rate with a queue of [`QUEUE_DEFAULT`](Self::QUEUE_DEFAULT), without priority.
     #[must_use]
     pub fn new(kbps: NonZero<u32>) -> Self {
         // A kilobit a second is a bit a millisecond.
-        let bits = u128::from(kbps.get()) * Self::QUEUE_DEFAULT.as_millis();
-        let bytes = u64::try_from(bits / 8).unwrap_or(u64::MAX);
-        let bytes = u32::try_from(bytes.max(Self::QUEUE_BYTES_MIN)).unwrap_or(u32::MAX);
+        let bytes = u128::from(kbps.get()) * Self::QUEUE_DEFAULT.as_millis() / 8;
+        let bytes = NonZero::new(u32::try_from(bytes).unwrap_or(u32::MAX));
+        let bytes = bytes.map_or(Self::QUEUE_BYTES_MIN, |bytes| {
+            bytes.max(Self::QUEUE_BYTES_MIN)
+        });
         Self {
             kbps,
-            queue: QueueConfig::Bytes(NonZero::new(bytes).expect("no less than the least")),
+            queue: QueueConfig::Bytes(bytes),
             priority: Priority::None,
         }
     }

@@ -408,7 +408,7 @@ fn a_queue_or_a_priority_without_a_rate_is_refused() {
     );
     check(
         "uplink = { up = { rate = \"1Mbps\" }, down = { queue = \"64KB\" } }",
-        &format!("55: network.home.uplink.down.queue = \"64KB\": {said}"),
+        &format!("54: network.home.uplink.down.queue = \"64KB\": {said}"),
         allowed,
     );
     check(
@@ -429,7 +429,7 @@ fn overtaking_without_jitter_is_refused() {
     );
     check(
         "uplink = { jitter = \"uniform 5ms\", up = { jitter = \"none\", order = \"jittered\" } }",
-        &format!("69: network.home.uplink.up.order = \"jittered\": {said}"),
+        &format!("68: network.home.uplink.up.order = \"jittered\": {said}"),
         allowed,
     );
 }

@@ -32,7 +32,7 @@ fn departures<P>(shaper: &mut Shaper<P>) -> Vec<(Duration, P)> {
 /// Offers twice of what `actual` passes for a minute, in packets of different sizes. Gives an error
 /// where what leaves is not `claimed_kbps`, to 1 %.
 fn check_rate(claimed_kbps: u32, actual: Rate) -> Result<(), String> {
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
     let mut shaper = Shaper::new(actual);
     let mut now = Duration::ZERO;
     let mut left_bytes = 0;
