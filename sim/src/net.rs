@@ -3,7 +3,8 @@
 //!
 //! Times are [`Duration`](std::time::Duration)s since the start of the run, and whatever draws at
 //! random is handed a generator. A [`Topology`] says what is connected to what and hands out the
-//! addresses; a [`Fabric`] built from it carries packets hop by hop through [`Link`]s, a gateway's
+//! addresses; a [`Fabric`] built from it carries packets hop by hop through [`Link`]s, before
+//! the slow ones of which it waits in a [`Shaper`], a gateway's
 //! [`Firewall`] and its [`Nat`]. A packet that does not arrive has a [`DropCause`].
 //!
 //! ```text
@@ -25,8 +26,8 @@ pub use cause::DropCause;
 pub use fabric::{Fabric, FabricOutput, Packet};
 pub use firewall::{Firewall, FirewallConfig, FirewallVerdict, Passage};
 pub use flow::{Flow, Protocol, TcpSignal};
-pub use link::{Link, LinkConfig, LinkPair, Transmission};
-pub use loss::{Probability, ProbabilityError};
+pub use link::{Jitter, Link, LinkConfig, LinkPair, LinkPreset, Shaper, Transmission};
+pub use loss::{GilbertElliott, LossModel, Probability, ProbabilityError};
 pub use nat::{Nat, NatConfig, NatPreset, Verdict};
 pub use redirect::Redirect;
 pub use topology::{HostId, NetworkConfig, NetworkId, Topology, TopologyError};

@@ -14,6 +14,7 @@ pub mod value;
 mod document;
 mod fault;
 mod layers;
+mod link;
 mod load;
 mod middlebox;
 mod nat;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use ringtrue_sim::net::firewall::Passage;
+use ringtrue_sim::net::link::LinkPair;
 use ringtrue_sim::net::nat::NatPreset;
 use ringtrue_sim::scenario::model::{
     Action, CallPath, Expectation, NatBox, ScriptStep, ServerState, Trigger,
@@ -126,9 +127,8 @@ fn what_the_file_leaves_out_has_its_default() {
     let symmetric = NatBox::from(NatPreset::Symmetric);
     assert_eq!(home.nat.as_ref(), Some(&symmetric));
     assert_eq!(home.firewall.udp, Passage::Open);
-    assert_eq!(home.lan.delay, Duration::from_millis(5));
-    assert_eq!(home.uplink.delay, Duration::from_millis(15));
-    assert_eq!(home.uplink.loss.parts_per_million(), 0);
+    assert_eq!(home.lan, LinkPair::from(Duration::from_millis(5)));
+    assert_eq!(home.uplink, LinkPair::from(Duration::from_millis(15)));
     assert!(
         scenario.peers["alice"]
             .plays
@@ -227,12 +227,15 @@ fn a_negative_duration_is_an_error() {
 
 #[test]
 fn a_delay_under_the_step_of_the_world_is_an_error() {
-    assert_snapshot!(mistake("\"15ms\"", "\"0.5ms\""));
+    assert_snapshot!(mistake(
+        "uplink = { delay = \"15ms\"",
+        "lan = { delay = \"0.5ms\""
+    ));
 }
 
 #[test]
 fn a_time_between_two_milliseconds_is_an_error() {
-    assert_snapshot!(mistake("\"15ms\"", "\"15.5ms\""));
+    assert_snapshot!(with_script("\"1s\"", "\"1.0005s\""));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::expectation::{Kept, Observed, unmet};
 use super::facts::Facts;
 use super::kept::{Gap, WINDOW, first_gap, first_gap_outside};
 use super::outage::{Outage, Span, last_healing, outages};
+use crate::net::link::LinkConfig;
 use crate::report::{Failure, FailureCause, Outcome};
 use crate::scenario::model::{BACK_WITHIN, Expectation, Scenario};
 use crate::scenario::value::format_duration;
@@ -156,12 +157,15 @@ fn audio_not_kept(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Fa
         return Vec::new();
     };
     let outages = outages(&scenario.faults, facts);
-    let (back_within, loss) = (back_within(scenario), path_loss(scenario, call));
-    let gap_of = |heard: &[Duration]| first_gap_outside(heard, talk, &outages, back_within, loss);
+    let back_within = back_within(scenario);
+    let gap_of = |peer: &str, heard: &[Duration]| {
+        let loss = path_loss(scenario, call, peer);
+        first_gap_outside(heard, talk, &outages, back_within, loss)
+    };
     let gaps: BTreeMap<&String, Gap> = call
         .heard
         .iter()
-        .filter_map(|(peer, heard)| Some((peer, gap_of(heard)?)))
+        .filter_map(|(peer, heard)| Some((peer, gap_of(peer, heard)?)))
         .collect();
     let is_alone = gaps.len() == 1 && call.heard.len() > 1;
     let failure = |(peer, gap): (&String, Gap)| {
@@ -192,10 +196,13 @@ fn too_soon_over(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Fai
     let Some(talk) = talk(call) else {
         return Vec::new();
     };
-    let (back_within, loss) = (back_within(scenario), path_loss(scenario, call));
+    let back_within = back_within(scenario);
     let last_window = talk.to.saturating_sub(WINDOW).max(talk.from);
-    let is_silent = |heard: &Vec<Duration>| first_gap(heard, last_window, talk.to, loss).is_some();
-    if !call.heard.values().any(is_silent) {
+    let is_silent = |(peer, heard): (&String, &Vec<Duration>)| {
+        let loss = path_loss(scenario, call, peer);
+        first_gap(heard, last_window, talk.to, loss).is_some()
+    };
+    if !call.heard.iter().any(is_silent) {
         return Vec::new();
     }
     outages(&scenario.faults, facts)
@@ -232,31 +239,27 @@ fn cut_short(scenario: &Scenario, call: &LastCall) -> Option<Failure> {
     Some(Failure::new(FailureCause::AudioNotKept, message))
 }
 
-/// The share of packets lost between the two peers, who meet each other's uplinks only where they are
-/// on different networks. A relayed packet passes no other lossy link than these, since servers' links
-/// lose nothing.
-fn path_loss(scenario: &Scenario, call: &LastCall) -> f64 {
-    let peers: Vec<_> = call
-        .peers
-        .iter()
-        .filter_map(|peer| scenario.peers.get(peer))
-        .collect();
-    let one_network = peers
-        .windows(2)
-        .all(|pair| pair[0].network == pair[1].network);
-    let passed: f64 = peers
-        .iter()
-        .filter_map(|peer| scenario.networks.get(&peer.network))
-        .map(|network| {
-            let uplink = if one_network {
-                0.0
-            } else {
-                network.uplink.loss.share()
-            };
-            (1.0 - network.lan.loss.share()) * (1.0 - uplink)
-        })
-        .product();
-    1.0 - passed
+/// The share of packets lost on the way to `hearer`, from the other peer: on the links upwards there
+/// and downwards here. The two meet uplinks only where they are on different networks. A relayed packet
+/// passes no other lossy link than these, since servers' links lose nothing.
+fn path_loss(scenario: &Scenario, call: &LastCall, hearer: &str) -> f64 {
+    let network_of = |name: &str| Some(&scenario.peers.get(name)?.network);
+    let heard = call.peers.iter().find(|peer| *peer != hearer);
+    let (Some(from), Some(to)) = (heard.and_then(|name| network_of(name)), network_of(hearer))
+    else {
+        return 0.0;
+    };
+    let (Some(up), Some(down)) = (scenario.networks.get(from), scenario.networks.get(to)) else {
+        return 0.0;
+    };
+    let passed = |link: LinkConfig| 1.0 - link.mean_loss();
+    let lans = passed(up.lan.up) * passed(down.lan.down);
+    let uplinks = if from == to {
+        1.0
+    } else {
+        passed(up.uplink.up) * passed(down.uplink.down)
+    };
+    1.0 - lans * uplinks
 }
 
 /// The time runs from the answer, or from the last healing after it.

@@ -17,7 +17,7 @@ pub use self::gateway::{Interception, Others};
 use self::wire::{Wire, Wires};
 use super::cause::DropCause;
 use super::flow::{Flow, TcpSignal};
-use super::link::{Arrival, Damage, LinkPair, Transmission};
+use super::link::{Arrival, Damage, LinkConfig, LinkPair, Transmission};
 use super::nat::{Nat, Verdict};
 use super::topology::{HostId, NetworkId, Topology, TopologyError};
 use crate::fault::{AddressAfter, Direction};
@@ -233,18 +233,26 @@ impl<B: Body> Fabric<B> {
 
     /// Changes the link of a host or server for packets sent into it from now on.
     pub fn reconfigure_host_link(&mut self, now: Duration, host: HostId, config: LinkPair) {
-        self.host_links[host.index()].reconfigure(now, config);
+        self.reconfigure(now, Hop::FromHost(host), config.up);
+        self.reconfigure(now, Hop::ToHost(host), config.down);
     }
 
     /// Changes the uplink of a network for packets sent into it from now on. What waits in its queue
     /// goes by the new rate.
     pub fn reconfigure_uplink(&mut self, now: Duration, network: NetworkId, config: LinkPair) {
-        self.gateways[network.index()]
-            .uplink
-            .reconfigure(now, config);
-        for hop in [Hop::Up(network), Hop::Down(network)] {
-            self.schedule_departure(now, hop);
+        self.reconfigure(now, Hop::Up(network), config.up);
+        self.reconfigure(now, Hop::Down(network), config.down);
+    }
+
+    fn reconfigure(&mut self, now: Duration, hop: Hop, config: LinkConfig) {
+        // The fabric may be ahead of its hosts, and the past cannot be changed any more.
+        let now = now.max(self.advanced_until);
+        let mut outputs = std::mem::take(&mut self.early);
+        for packet in self.wire_mut(hop).reconfigure(now, config) {
+            self.propagate(now, hop, packet, &mut outputs);
         }
+        self.early = outputs;
+        self.schedule_departure(now, hop);
     }
 
     /// The links of a network's uplink as they are now.

@@ -1,49 +1,119 @@
 //! One direction of a link between two nodes.
+//!
+//! A packet first waits in the queue of a [`Shaper`](shaper::Shaper), where the link has a
+//! [`Rate`], and then goes through a [`Link`], which loses it, doubles it, damages it and lets it
+//! arrive.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use rand::Rng;
-
 use ringtrue::net::TrafficClass;
+use serde::Deserialize;
 
 use super::cause::DropCause;
 use super::flow::Protocol;
-use super::loss::Probability;
+use super::loss::{LossModel, LossProcess, Probability};
 
-/// What one direction of a link does to a packet.
+pub mod jitter;
+pub mod preset;
+pub mod shaper;
+
+pub use jitter::Jitter;
+pub use preset::LinkPreset;
+pub use shaper::{Priority, QueueConfig, Rate, Shaper};
+
+/// What one direction of a link does to a packet. Times are exact to the nanosecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkConfig {
-    /// How long a packet is on its way.
+    /// The least time that a packet is on its way. Default: 5 ms, a short way to a server.
     pub delay: Duration,
-    /// The share of packets that are lost, each by itself.
-    pub loss: Probability,
-    /// Rate.
+    /// What is added to the delay, for each packet anew. Default: nothing.
+    pub jitter: Jitter,
+    /// Whether jitter lets packets overtake each other. Default: it does not.
+    pub order: Order,
+    /// Which packets are lost. Default: none.
+    pub loss: LossModel,
+    /// The share of packets that arrive twice. Each copy has a jitter and a damage of its own.
+    /// Default: none.
+    pub duplication: Probability,
+    /// Which packets arrive damaged. Default: none.
+    pub corruption: Corruption,
+    /// How fast packets enter the link, and the queue before it. Default: at once.
     pub rate: Option<Rate>,
+    /// The length, with all headers, of the longest packet that passes. Default: any length.
+    pub mtu_bytes: Option<NonZero<u32>>,
+}
+
+/// Whether packets arrive in the order in which they were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// First in, first out: a packet that jitter delays holds up those behind it, as in a radio link
+    /// that repeats what was lost.
+    #[default]
+    Kept,
+    /// Every packet arrives when its own jitter lets it, as on parallel paths. TCP segments keep
+    /// their order all the same: a receiver would put them in order again, and the application would
+    /// see nothing but the wait.
+    Jittered,
+}
+
+/// Damage to packets on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Corruption {
+    /// The share of packets that are damaged. Default: none.
+    pub probability: Probability,
+    /// The share of damaged UDP packets whose checksum does not tell. Default: none, though damage in
+    /// the memory of routers and hosts happens in the field (J. Stone and C. Partridge, "When the CRC
+    /// and TCP checksum disagree", SIGCOMM 2000).
+    pub undetected: Probability,
+}
+
+impl Corruption {
+    /// Nothing is damaged.
+    pub const NONE: Self = Self {
+        probability: Probability::NEVER,
+        undetected: Probability::NEVER,
+    };
 }
 
 impl LinkConfig {
-    /// Least.
-    pub const fn delay_min(self) -> Duration {
-        self.delay
-    }
-    /// A link that loses nothing.
+    /// A link that only takes time.
     #[must_use]
     pub const fn lossless(delay: Duration) -> Self {
         Self {
             delay,
-            loss: Probability::NEVER,
+            jitter: Jitter::None,
+            order: Order::Kept,
+            loss: LossModel::NONE,
+            duplication: Probability::NEVER,
+            corruption: Corruption::NONE,
             rate: None,
+            mtu_bytes: None,
         }
     }
 
-    /// The same link with loss.
+    /// The same link with loss of each packet by itself.
     #[must_use]
     pub const fn with_loss(self, loss: Probability) -> Self {
         Self {
-            delay: self.delay,
-            loss,
-            rate: self.rate,
+            loss: LossModel::Uniform(loss),
+            ..self
         }
+    }
+
+    /// The least time from entering the link to arriving. Nothing on the link takes less.
+    #[must_use]
+    pub const fn delay_min(&self) -> Duration {
+        self.delay
+    }
+
+    /// The share of packets, 0 to 1, that do not arrive intact in the long run: lost or damaged. What
+    /// a full queue drops depends on the traffic and is not in it.
+    #[must_use]
+    pub fn mean_loss(&self) -> f64 {
+        1.0 - (1.0 - self.loss.mean().share()) * (1.0 - self.corruption.probability.share())
     }
 }
 
@@ -81,55 +151,14 @@ impl From<Duration> for LinkPair {
     }
 }
 
-/// The state of one direction of a link.
-#[derive(Debug, Clone)]
-pub struct Link {
-    config: LinkConfig,
-    last_arrival: Duration,
-}
-
-impl Link {
-    /// An idle link.
-    #[must_use]
-    pub const fn new(config: LinkConfig) -> Self {
-        Self {
-            config,
-            last_arrival: Duration::ZERO,
-        }
-    }
-
-    /// What the link does now.
-    #[must_use]
-    pub const fn config(&self) -> LinkConfig {
-        self.config
-    }
-
-    /// Changes what the link does to the packets sent from now on.
-    pub fn reconfigure(&mut self, config: LinkConfig) {
-        self.config = config;
-    }
-
-    /// Sends a packet into the link at `now`.
-    pub fn transmit(&mut self, now: Duration, _parcel: Parcel, rng: &mut dyn Rng) -> Transmission {
-        if self.config.loss.happens(rng) {
-            return Transmission::Dropped(DropCause::Loss);
-        }
-        self.last_arrival = self.last_arrival.max(now + self.config.delay);
-        Transmission::Arrives(Arrival {
-            at: self.last_arrival,
-            damage: Damage::None,
-        })
-    }
-}
-
-/// What a link reads of a packet.
+/// What a link sees of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parcel {
     /// Its length with all headers.
     pub size_bytes: usize,
-    /// UDP or TCP.
+    /// Its transport protocol.
     pub protocol: Protocol,
-    /// How it wants to be treated.
+    /// How its sender asked for it to be treated.
     pub class: TrafficClass,
 }
 
@@ -138,13 +167,14 @@ pub struct Parcel {
 pub enum Transmission {
     /// It arrives.
     Arrives(Arrival),
-    /// It arrives twice.
+    /// It arrives twice: the packet, then its copy, which overtakes it only where the link keeps no
+    /// order.
     Duplicated([Arrival; 2]),
-    /// It does not.
+    /// It does not arrive: [`DropCause::Loss`] or [`DropCause::TooLarge`].
     Dropped(DropCause),
 }
 
-/// One arrival of a packet at the end of a link.
+/// When and how a packet arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
     /// When.
@@ -153,45 +183,125 @@ pub struct Arrival {
     pub damage: Damage,
 }
 
-/// What a link did to the bits of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What happened to the bits of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
-    /// Nothing.
-    #[default]
+    /// It is intact.
     None,
-    /// The checksum tells.
+    /// Its checksum tells, so whoever verifies it drops it. That of TCP always does.
     Detected,
-    /// The checksum does not tell.
+    /// Its checksum is right, and its payload is not.
     Undetected {
-        /// Which.
-        position: u32,
+        /// Which bit: this number modulo the number of bits.
+        bit: u32,
     },
 }
 
-/// The bounded queue before a slow link.
-#[derive(Debug)]
-pub struct Shaper<P>(std::marker::PhantomData<P>);
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate;
-impl<P> Shaper<P> {
-    pub fn new(_rate: Rate) -> Self {
-        Self(std::marker::PhantomData)
-    }
-    pub fn reconfigure(&mut self, _now: Duration, _rate: Rate) {}
-    pub fn release(&mut self, _now: Duration) {}
-    pub fn offer(
-        &mut self,
-        _now: Duration,
-        _size: usize,
-        _class: TrafficClass,
-        _packet: P,
-    ) -> Result<(), P> {
-        Ok(())
-    }
-    pub fn next_departure(&self) -> Option<Duration> {
-        None
-    }
-    pub fn depart(&mut self, _now: Duration) -> Option<P> {
-        None
+impl Damage {
+    /// Does to a packet's payload what happened to it. Only [`Damage::Undetected`] changes anything,
+    /// since the payload of a packet that is dropped does not matter.
+    pub fn apply(self, payload: &mut [u8]) {
+        let (Self::Undetected { bit }, false) = (self, payload.is_empty()) else {
+            return;
+        };
+        let position = bit as usize % (payload.len() * 8);
+        payload[position / 8] ^= 1 << (position % 8);
     }
 }
+
+/// The state of one direction of a link, without the queue before it.
+#[derive(Debug, Clone)]
+pub struct Link {
+    config: LinkConfig,
+    loss: LossProcess,
+    latest_arrival: Duration,
+    latest_tcp_arrival: Duration,
+}
+
+impl Link {
+    /// An idle link.
+    #[must_use]
+    pub fn new(config: LinkConfig) -> Self {
+        Self {
+            config,
+            loss: LossProcess::default(),
+            latest_arrival: Duration::ZERO,
+            latest_tcp_arrival: Duration::ZERO,
+        }
+    }
+
+    /// What the link does now.
+    #[must_use]
+    pub const fn config(&self) -> &LinkConfig {
+        &self.config
+    }
+
+    /// Changes what the link does to the packets sent from now on. What is on its way arrives as it
+    /// would have, and is not overtaken where the order is kept.
+    pub fn reconfigure(&mut self, config: LinkConfig) {
+        self.config = config;
+    }
+
+    /// Sends a packet into the link at `now`, after it has left the shaper where there is one.
+    ///
+    /// One number is drawn for each packet, whatever the link does to it: no setting shifts what
+    /// later packets meet.
+    pub fn transmit(&mut self, now: Duration, parcel: Parcel, rng: &mut dyn Rng) -> Transmission {
+        let draw = rng.next_u64();
+        let mtu_bytes = self.config.mtu_bytes.map(NonZero::get);
+        if mtu_bytes.is_some_and(|mtu| parcel.size_bytes > mtu as usize) {
+            return Transmission::Dropped(DropCause::TooLarge);
+        }
+        if self.loss.loses(self.config.loss, fraction(draw)) {
+            return Transmission::Dropped(DropCause::Loss);
+        }
+        // What else happens to the packet follows from the one number.
+        let mut fates = fastrand::Rng::with_seed(draw);
+        let is_duplicated = self.config.duplication.includes(fraction(fates.u64(..)));
+        let arrival = self.arrive(now, parcel.protocol, &mut fates);
+        if is_duplicated {
+            let copy = self.arrive(now, parcel.protocol, &mut fates);
+            return Transmission::Duplicated([arrival, copy]);
+        }
+        Transmission::Arrives(arrival)
+    }
+
+    fn arrive(&mut self, now: Duration, protocol: Protocol, fates: &mut fastrand::Rng) -> Arrival {
+        let damage = self.damage(protocol, fates);
+        let undisturbed = now + self.config.delay + self.config.jitter.draw(fates);
+        let not_before = match (self.config.order, protocol) {
+            (Order::Kept, _) => self.latest_arrival,
+            (Order::Jittered, Protocol::Tcp) => self.latest_tcp_arrival,
+            (Order::Jittered, Protocol::Udp) => Duration::ZERO,
+        };
+        let at = undisturbed.max(not_before);
+        self.latest_arrival = self.latest_arrival.max(at);
+        if protocol == Protocol::Tcp {
+            self.latest_tcp_arrival = self.latest_tcp_arrival.max(at);
+        }
+        Arrival { at, damage }
+    }
+
+    fn damage(&self, protocol: Protocol, fates: &mut fastrand::Rng) -> Damage {
+        let Corruption {
+            probability,
+            undetected,
+        } = self.config.corruption;
+        let is_damaged = probability.includes(fraction(fates.u64(..)));
+        let is_undetected = undetected.includes(fraction(fates.u64(..)));
+        let bit = fates.u32(..);
+        match (is_damaged, protocol) {
+            (false, _) => Damage::None,
+            (true, Protocol::Udp) if is_undetected => Damage::Undetected { bit },
+            (true, _) => Damage::Detected,
+        }
+    }
+}
+
+/// A uniform number from 0 (included) to 1 (excluded), of the 53 bits that a float holds.
+fn fraction(draw: u64) -> f64 {
+    (draw >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,13 +13,14 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::error::ProblemKind;
+use super::link::LinkDocument;
 use super::middlebox::{IdleDocument, PortValue, PortalDocument};
 use super::model::{CallPath, CandidateType, Families, Ipv6Firewall, ProxyKind, ServerState};
 use super::nat::NatValue;
 use super::place;
 use super::problems::Problems;
 use super::value::{
-    Choice, DelayValue, LossValue, MessageValue, SubnetValue, TimeValue, TriggerValue,
+    Choice, DelayValue, MessageValue, SubnetValue, TimeValue, TriggerValue,
 };
 use crate::fault::{AddressAfter, Direction, FaultName, LinkName, ServerName, SocketsMeanwhile};
 use crate::net::firewall::Passage;
@@ -61,17 +62,8 @@ pub(super) struct NetworkDocument {
     pub(super) subnet: Option<Spanned<SubnetValue>>,
     pub(super) ip: Option<Choice<Families>>,
     pub(super) ipv6: Option<Spanned<Choice<Ipv6Firewall>>>,
-    #[serde(default)]
-    pub(super) lan: LinkDocument,
-    #[serde(default)]
-    pub(super) uplink: LinkDocument,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table with `delay` and `loss`")]
-pub(super) struct LinkDocument {
-    pub(super) delay: Option<DelayValue>,
-    pub(super) loss: Option<LossValue>,
+    pub(super) lan: Option<Spanned<LinkDocument>>,
+    pub(super) uplink: Option<Spanned<LinkDocument>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -145,7 +137,8 @@ pub(super) struct FaultDocument {
 /// What `to` of a fault can be: a network to move to, or what a link becomes.
 #[derive(Debug)]
 pub(super) enum DestinationDocument {
-    Network(String),
+    /// Of a network, or of a link's preset.
+    Name(String),
     Link(LinkDocument),
 }
 
@@ -165,7 +158,7 @@ impl<'de> Visitor<'de> for DestinationVisitor {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(DestinationDocument::Network(text.to_owned()))
+        Ok(DestinationDocument::Name(text.to_owned()))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {

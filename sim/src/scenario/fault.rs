@@ -11,13 +11,13 @@ use super::document::{DestinationDocument, FaultDocument};
 use super::error::ProblemKind;
 use super::model::{Network, Peer, Trigger};
 use super::problems::Problems;
-use super::validate::link;
+use super::link::{LinkDocument, Role, link_at};
 use super::value::{format_duration, named};
 use crate::fault::{
     AddressAfter, Begin, Breakage, Direction, EndRule, Fault, FaultKind, FaultName, Goodbye,
     LinkName, SocketsMeanwhile, TurnOutage,
 };
-use crate::net::link::LinkPair;
+use crate::net::link::LinkPreset;
 
 mod conflict;
 
@@ -319,17 +319,30 @@ impl Arguments<'_, '_, '_> {
         let Some(to) = &fault.to else {
             return self.missing("to", allowed);
         };
-        let DestinationDocument::Link(document) = to.get_ref() else {
-            return self.refuse(to.span(), "this is no link", allowed);
+        let preset;
+        let document = match to.get_ref() {
+            DestinationDocument::Link(document) => document,
+            DestinationDocument::Name(name) => {
+                let Ok(named) = named::<LinkPreset>(name) else {
+                    let presets = LinkPreset::ALL.map(|preset| preset.to_string());
+                    let known = presets.iter().map(String::as_str);
+                    let kind = ProblemKind::unknown("preset of a link", name, known);
+                    self.problems.push(to.span(), kind);
+                    return None;
+                };
+                preset = LinkDocument::Preset(named);
+                &preset
+            }
         };
         let network = network?;
         // What is left out stays as it is.
         let now = &self.names.networks[&network];
-        let now = match link_name {
-            LinkName::Lan => now.lan,
-            LinkName::Uplink => now.uplink,
+        let (role, now) = match link_name {
+            LinkName::Lan => (Role::Lan, now.lan),
+            LinkName::Uplink => (Role::Uplink, now.uplink),
         };
-        let to = Box::new(LinkPair::symmetric(link(document, now)));
+        let to = link_at(document, &to.span(), role, now, self.problems);
+        let to = Box::new(to);
         Some(FaultKind::LinkChange {
             network,
             link: link_name,
@@ -367,7 +380,7 @@ impl Arguments<'_, '_, '_> {
         let Some(to) = &self.document.get_ref().to else {
             return self.missing("to", "the name of another network");
         };
-        let DestinationDocument::Network(name) = to.get_ref() else {
+        let DestinationDocument::Name(name) = to.get_ref() else {
             return self.refuse(to.span(), "this is no network", "the name of a network");
         };
         let known = self.names.networks.keys().map(String::as_str);

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::fault::{Fault, FaultKind};
 use crate::net::firewall::FirewallConfig;
-use crate::net::link::LinkConfig;
+use crate::net::link::{LinkConfig, LinkPair};
 use crate::net::nat::{NatConfig, NatPreset};
 pub use crate::net::topology::Families;
 
@@ -92,10 +92,10 @@ pub struct Network {
     pub families: Families,
     /// What the gateway does with IPv6 packets from outside.
     pub ipv6_firewall: Ipv6Firewall,
-    /// Between each host and the gateway, each way.
-    pub lan: LinkConfig,
-    /// Between the gateway and the core of the internet, each way.
-    pub uplink: LinkConfig,
+    /// Between each host and the gateway: without a rate, and a delay of at least 1 ms.
+    pub lan: LinkPair,
+    /// Between the gateway and the core of the internet.
+    pub uplink: LinkPair,
 }
 
 /// What a transparent HTTP proxy does to those who do not know of it.
@@ -164,10 +164,10 @@ impl Default for NatBox {
 }
 
 /// A link between a host and its gateway, where the file says nothing: 5 ms, no loss.
-pub const LAN: LinkConfig = LinkConfig::lossless(Duration::from_millis(5));
+pub const LAN: LinkPair = LinkPair::symmetric(LinkConfig::lossless(Duration::from_millis(5)));
 
 /// A link between a gateway and the core, where the file says nothing: 15 ms, no loss.
-pub const UPLINK: LinkConfig = LinkConfig::lossless(Duration::from_millis(15));
+pub const UPLINK: LinkPair = LinkPair::symmetric(LinkConfig::lossless(Duration::from_millis(15)));
 
 /// A host that runs the client.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::error::ProblemKind;
 use super::model::NatBox;
 use super::problems::Problems;
 use super::value::{
-    Choice, TextVisitor, ValueError, at_most, deserialize_from_text, parse_duration,
+    Choice, ValueError, at_most, deserialize_from_text, parse_duration,
 };
 use crate::net::nat::{
     AddressPooling, Consistency, Filtering, Hairpin, Mapping, NatConfig, NatPreset, PortAllocation,

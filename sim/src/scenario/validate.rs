@@ -8,9 +8,10 @@ use ringtrue::audio::track::OpusTrack;
 use toml::Spanned;
 
 use super::document::{
-    Document, ExpectDocument, LinkDocument, Named, NetworkDocument, OutcomeName, PeerDocument,
+    Document, ExpectDocument, Named, NetworkDocument, OutcomeName, PeerDocument,
 };
 use super::error::ProblemKind;
+use super::link::{self, Role};
 use super::middlebox::{Middleboxes, middleboxes};
 use super::model::{self, Action, Expectation, Network, Peer, Scenario, ScriptStep, Servers};
 use super::nat;
@@ -18,7 +19,6 @@ use super::problems::Problems;
 use super::value::TimeValue;
 use super::{fault, layers, script};
 use crate::fault::{Fault, FaultKind};
-use crate::net::link::LinkConfig;
 
 /// How long a call lasts where the file says nothing.
 const TALK: Duration = Duration::from_secs(5);
@@ -173,21 +173,18 @@ fn networks(
                 .ipv6
                 .as_ref()
                 .map_or_else(Default::default, |choice| choice.get_ref().0),
-            lan: link(&document.lan, model::LAN),
-            uplink: link(&document.uplink, model::UPLINK),
+            lan: link::link(document.lan.as_ref(), Role::Lan, model::LAN, problems),
+            uplink: link::link(
+                document.uplink.as_ref(),
+                Role::Uplink,
+                model::UPLINK,
+                problems,
+            ),
         };
         networks.insert(name.get_ref().clone(), network);
     }
     layers::check(documents, &networks, problems);
     networks
-}
-
-pub(super) fn link(document: &LinkDocument, default: LinkConfig) -> LinkConfig {
-    LinkConfig {
-        delay: document.delay.map_or(default.delay, |delay| delay.0),
-        loss: document.loss.map_or(default.loss, |loss| loss.0),
-        rate: None,
-    }
 }
 
 fn peers(

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::model::Trigger;
 use crate::fault::MessageName;
-use crate::net::loss::Probability;
+use crate::net::loss::{GilbertElliottError, Probability};
 
 /// The shortest delay a link can have: the step of the world.
 pub const SHORTEST_DELAY: Duration = Duration::from_millis(1);
@@ -41,6 +41,18 @@ pub enum ValueError {
     /// The world's timers count whole milliseconds.
     #[error("this is not a whole number of milliseconds, which the world counts in")]
     TooFine,
+    /// Links count microseconds.
+    #[error("this is not a whole number of microseconds, which links count in")]
+    TooFineForALink,
+    /// The value is below the least one.
+    #[error("this is under {0}")]
+    Under(&'static str),
+    /// The value is above the greatest one.
+    #[error("this is over {0}")]
+    Over(&'static str),
+    /// Bursts of losses that there cannot be.
+    #[error(transparent)]
+    Bursts(#[from] GilbertElliottError),
     /// The value is below the least one.
     #[error("this is under {}, the shortest delay of the world", format_duration(*.0))]
     TooShort(Duration),
@@ -78,6 +90,20 @@ pub enum ValueError {
 /// not fit into a [`Duration`].
 pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
     whole_milliseconds(parse_exact(text)?)
+}
+
+/// Reads a duration like [`parse_duration`], to the microsecond (`us`).
+///
+/// # Errors
+///
+/// Where the text has another form, is negative, has no unit, is finer than a microsecond, or does
+/// not fit into a [`Duration`].
+pub fn parse_microseconds(text: &str) -> Result<Duration, ValueError> {
+    let duration = parse_exact(text)?;
+    if !duration.subsec_nanos().is_multiple_of(1_000) {
+        return Err(ValueError::TooFineForALink);
+    }
+    Ok(duration)
 }
 
 /// Writes a duration the way [`parse_duration`] reads it; what is finer than a millisecond is
@@ -141,9 +167,9 @@ pub(super) struct DelayValue(pub(super) Duration);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TimeValue(pub(super) Duration);
 
-/// The share of packets that is lost.
+/// The share of packets to which something happens.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LossValue(pub(super) Probability);
+pub(super) struct ShareValue(pub(super) Probability);
 
 /// What a step waits for, written as an event and a wait: `ringing + 1s`.
 #[derive(Debug, Clone, Copy)]
@@ -162,15 +188,13 @@ pub(super) struct MessageValue {
 pub(super) struct SubnetValue(pub(super) Ipv4Addr);
 
 impl DelayValue {
-    const EXPECTED: &str = "a delay in quotes from \"1ms\" to \"10s\", such as \"80ms\"";
+    pub(super) const EXPECTED: &str = "a delay in quotes from \"1ms\" to \"10s\", such as \"80ms\"";
 
     fn parse(text: &str) -> Result<Self, ValueError> {
-        // Checked before the world's step, since "0.5ms" is better told that it is too short.
-        let delay = parse_exact(text)?;
+        let delay = parse_microseconds(text)?;
         if delay < SHORTEST_DELAY {
             return Err(ValueError::TooShort(SHORTEST_DELAY));
         }
-        let delay = whole_milliseconds(delay)?;
         at_most(delay, LONGEST_DELAY).map(Self)
     }
 }
@@ -183,7 +207,7 @@ impl TimeValue {
     }
 }
 
-impl LossValue {
+impl ShareValue {
     const EXPECTED: &str = "a percentage in quotes from \"0%\" to \"100%\", such as \"2.5%\"";
 
     fn parse(text: &str) -> Result<Self, ValueError> {
@@ -266,9 +290,11 @@ impl SubnetValue {
 /// Lets serde read a value from a TOML string, so that the error it reports carries the place.
 macro_rules! deserialize_from_text {
     ($($value:ty),*) => {$(
-        impl<'de> Deserialize<'de> for $value {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_str(TextVisitor {
+        impl<'de> serde::de::Deserialize<'de> for $value {
+            fn deserialize<D: serde::de::Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<Self, D::Error> {
+                deserializer.deserialize_str($crate::scenario::value::TextVisitor {
                     expected: <$value>::EXPECTED,
                     parse: <$value>::parse,
                 })
@@ -282,7 +308,7 @@ pub(super) use deserialize_from_text;
 deserialize_from_text!(
     DelayValue,
     TimeValue,
-    LossValue,
+    ShareValue,
     TriggerValue,
     MessageValue,
     SubnetValue
@@ -357,8 +383,8 @@ fn parse_exact(text: &str) -> Result<Duration, ValueError> {
             "m" => Duration::from_mins(1),
             "s" => Duration::from_secs(1),
             "ms" => Duration::from_millis(1),
-            // Understood only to say that they are too fine.
             "us" => Duration::from_micros(1),
+            // Understood only to say that they are too fine.
             "ns" => Duration::from_nanos(1),
             "" if after.is_empty() => return Err(ValueError::NoUnit),
             _ => return Err(malformed()),
@@ -392,6 +418,13 @@ fn end_of(text: &str, belongs: impl Fn(char) -> bool) -> usize {
 /// `number` × `unit` without rounding; `None` where the number is malformed, overflows, or is
 /// finer than a nanosecond.
 fn multiply(number: &str, unit: Duration) -> Option<Duration> {
+    let nanoseconds = u64::try_from(unit.as_nanos()).ok()?;
+    parse_scaled(number, nanoseconds).map(Duration::from_nanos)
+}
+
+/// A number with or without decimals × `size`, without rounding; `None` where it is malformed,
+/// overflows, or is no whole number.
+pub(super) fn parse_scaled(number: &str, size: u64) -> Option<u64> {
     let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
     let scale = 10_u128.checked_pow(u32::try_from(decimals.len()).ok()?)?;
     let digits = |part: &str| {
@@ -401,13 +434,11 @@ fn multiply(number: &str, unit: Duration) -> Option<Duration> {
     let scaled = digits(whole)?
         .checked_mul(scale)?
         .checked_add(digits(decimals)?)?;
-    let nanoseconds = scaled.checked_mul(unit.as_nanos())?;
-    if nanoseconds % scale != 0 {
+    let product = scaled.checked_mul(u128::from(size))?;
+    if product % scale != 0 {
         return None;
     }
-    u64::try_from(nanoseconds / scale)
-        .ok()
-        .map(Duration::from_nanos)
+    u64::try_from(product / scale).ok()
 }
 
 fn whole_milliseconds(duration: Duration) -> Result<Duration, ValueError> {

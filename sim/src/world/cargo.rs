@@ -147,8 +147,10 @@ pub(super) fn rewritten(packet: &Packet<Cargo>, receiver: IpAddr) -> KernelPacke
         Transport::Udp(datagram) => {
             datagram.src_port = source.port();
             datagram.dst_port = destination.port();
-            if let Damage::Undetected { position } = packet.damage {
-                datagram.payload = with_one_bit_flipped(&datagram.payload, position);
+            if packet.damage != Damage::None {
+                let mut payload = datagram.payload.to_vec();
+                packet.damage.apply(&mut payload);
+                datagram.payload = payload.into();
             }
         }
         Transport::Tcp(segment) => {
@@ -157,15 +159,6 @@ pub(super) fn rewritten(packet: &Packet<Cargo>, receiver: IpAddr) -> KernelPacke
         }
     }
     received
-}
-
-fn with_one_bit_flipped(payload: &Bytes, position: u32) -> Bytes {
-    let mut bytes = payload.to_vec();
-    if !bytes.is_empty() {
-        let bit = position as usize % (bytes.len() * 8);
-        bytes[bit / 8] ^= 1 << (bit % 8);
-    }
-    bytes.into()
 }
 
 pub(super) fn summary(packet: &Packet<Cargo>) -> PacketSummary {

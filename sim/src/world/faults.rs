@@ -257,7 +257,9 @@ impl<'a> Faults<'a> {
             }
             FaultKind::ServerPause { server } => {
                 let hosts = self.servers.hosts_of(*server);
-                hosts.iter().for_each(|host| world.pause(*host));
+                for host in &hosts {
+                    world.pause(*host);
+                }
                 let counter = Counter::WaitingAt(hosts.clone());
                 let what = "packets that reached the server were not answered";
                 (Undo::Resume(hosts), self.count(counter, what, world))

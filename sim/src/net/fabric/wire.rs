@@ -40,10 +40,6 @@ impl<P> Wires<P> {
         }
     }
 
-    pub(super) fn reconfigure(&mut self, now: Duration, config: LinkPair) {
-        self.up.reconfigure(now, config.up);
-        self.down.reconfigure(now, config.down);
-    }
 
     pub(super) fn carried(&self) -> u64 {
         self.up.carried + self.down.carried
@@ -51,8 +47,8 @@ impl<P> Wires<P> {
 
     pub(super) fn config(&self) -> LinkPair {
         LinkPair {
-            up: self.up.link.config(),
-            down: self.down.link.config(),
+            up: *self.up.link.config(),
+            down: *self.down.link.config(),
         }
     }
 }
@@ -75,13 +71,21 @@ impl<P> Wire<P> {
         self.link.config().delay_min()
     }
 
-    fn reconfigure(&mut self, now: Duration, config: LinkConfig) {
-        match (&mut self.shaper, config.rate) {
-            (Some(shaper), Some(rate)) => shaper.reconfigure(now, rate),
-            (Some(shaper), None) => shaper.release(now),
-            (shaper, rate) => *shaper = rate.map(Shaper::new),
-        }
+    /// Changes what the link does from now on. Gives what waited before it, where nothing has to wait
+    /// any more.
+    pub(super) fn reconfigure(&mut self, now: Duration, config: LinkConfig) -> Vec<P> {
         self.link.reconfigure(config);
+        match (&mut self.shaper, config.rate) {
+            (Some(shaper), Some(rate)) => {
+                shaper.reconfigure(now, rate);
+                Vec::new()
+            }
+            (shaper, rate) => {
+                let released = shaper.as_mut().map(|shaper| shaper.drain().collect());
+                *shaper = rate.map(Shaper::new);
+                released.unwrap_or_default()
+            }
+        }
     }
 }
 
