@@ -208,8 +208,10 @@ fn keep_end_to_end(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use ringtrue::net::StreamListener;
     use ringtrue::net::tokio::TokioNet;
     use ringtrue::signaling::relay::{Relay, RelayConfig};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::oneshot;
 
     use super::*;
@@ -281,6 +283,63 @@ mod tests {
         probe::check_no_websocket(proxy, StatusCode::BAD_GATEWAY).await;
     }
 
+    /// Accepts one connection and reads the head of its first request.
+    async fn accept_request(listener: &dyn StreamListener) -> (Box<dyn ByteStream>, String) {
+        let (mut stream, _) = listener.accept().await.expect("the proxy connects");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("more of the request"));
+        }
+        (stream, String::from_utf8(head).expect("a request in text"))
+    }
+
+    #[tokio::test]
+    async fn no_upgrade_reaches_the_server() {
+        let net: Arc<dyn Net> = Arc::new(TokioNet::loopback_only());
+        let listener = net.listen_stream(probe::ANY_LOOPBACK).await;
+        let listener = listener.expect("loopback has a free port");
+        let server = listener.local_addr().expect("bound");
+        let proxy = proxy_before(net, Some(server)).await;
+        let refuse = async {
+            let (mut stream, head) = accept_request(&*listener).await;
+            let head = head.to_ascii_lowercase();
+            assert!(!head.contains("\r\nupgrade:"), "{head}");
+            assert!(!head.contains("\r\nconnection:"), "{head}");
+            assert!(head.contains("\r\nsec-websocket-key:"), "{head}");
+            let refusal = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(refusal).await.expect("the proxy listens");
+            stream
+        };
+        // Servers that look for the upgrade itself answer in this way.
+        let refused = probe::check_no_websocket(proxy, StatusCode::BAD_REQUEST);
+        tokio::join!(refuse, refused);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_passed_on_while_it_is_written() {
+        let net: Arc<dyn Net> = Arc::new(TokioNet::loopback_only());
+        let listener = net.listen_stream(probe::ANY_LOOPBACK).await;
+        let listener = listener.expect("loopback has a free port");
+        let server = listener.local_addr().expect("bound");
+        let proxy = proxy_before(Arc::clone(&net), Some(server)).await;
+        let client = net.connect_stream(proxy).await;
+        let mut client = client.expect("the proxy listens");
+        let request = b"GET / HTTP/1.1\r\nHost: relay.example\r\n\r\n";
+        client.write_all(request).await.expect("the proxy reads");
+        let (mut stream, _) = accept_request(&*listener).await;
+        let begin = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+        stream.write_all(begin).await.expect("the proxy reads");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"first") {
+            answer.push(client.read_u8().await.expect("the first part"));
+        }
+        let end = b"4\r\nlast\r\n0\r\n\r\n";
+        stream.write_all(end).await.expect("the proxy reads");
+        while !answer.ends_with(b"last") {
+            answer.push(client.read_u8().await.expect("the last part"));
+        }
+    }
+
     #[tokio::test]
     async fn a_server_that_is_not_there_is_a_bad_gateway() {
         let net: Arc<dyn Net> = Arc::new(TokioNet::loopback_only());
@@ -309,7 +368,7 @@ mod tests {
         };
         let mut headers: HeaderMap = [
             field("host", "relay.example"),
-            field("connection", "Upgrade, X-Hop"),
+            field("connection", "close, X-Hop"),
             field("upgrade", "websocket"),
             field("x-hop", "1"),
             field("keep-alive", "timeout=5"),
