@@ -483,4 +483,44 @@ mod tests {
         assert_eq!(late(53), []);
         assert_eq!(late(54), [FailureCause::TooLate]);
     }
+
+    /// Checks the loss that alice's and bob's audio meets, where their networks have these links.
+    #[track_caller]
+    fn check_path_loss(links: [&str; 2], networks: [&str; 2], expected: [f64; 2]) {
+        let [home, office] = links;
+        let [alice, bob] = networks;
+        let text = format!(
+            "about = \"Two talk.\"\n[network.home]\n{home}\n[network.office]\n{office}\n\
+             [peer.alice]\nnetwork = \"{alice}\"\n[peer.bob]\nnetwork = \"{bob}\"\n"
+        );
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("verdict.toml");
+        let scenario = Scenario::parse(&file, &text).expect("a valid scenario");
+        let call = LastCall {
+            peers: vec!["alice".into(), "bob".into()],
+            ..LastCall::default()
+        };
+        for (hearer, expected) in ["alice", "bob"].into_iter().zip(expected) {
+            let loss = path_loss(&scenario, &call, hearer);
+            assert!((loss - expected).abs() < 1e-9, "{hearer}: {loss}");
+        }
+    }
+
+    #[test]
+    fn the_loss_of_a_path_is_that_of_its_direction() {
+        let home = "uplink = { up = { loss = \"10%\" }, down = { loss = \"20%\" } }";
+        let office = "uplink = { up = { loss = \"30% in bursts of 4\" } }";
+        check_path_loss([home, office], ["home", "office"], [1.0 - 0.8 * 0.7, 0.1]);
+    }
+
+    #[test]
+    fn damage_is_lost_too() {
+        let office = "lan = { up = { corruption = \"5%\" } }";
+        check_path_loss(["", office], ["home", "office"], [0.05, 0.0]);
+    }
+
+    #[test]
+    fn on_one_network_no_uplink_is_passed() {
+        let home = "lan = { loss = \"10%\" }\nuplink = { loss = \"50%\" }";
+        check_path_loss([home, ""], ["home", "home"], [1.0 - 0.9 * 0.9; 2]);
+    }
 }

@@ -113,6 +113,9 @@ impl From<Probability> for LossModel {
 /// long on average. A good one becomes bad with *p* = *L* / ((1 - *L*) *B*), so that the stationary
 /// probability of the bad state *p* / (*p* + *r*) is *L*.
 ///
+/// The channel changes with packets and not with time, so a burst outlasts any silence: long bursts
+/// keep a link dead for long where little is sent, as while TCP opens a connection.
+///
 /// Packets lost by themselves come in bursts too: of 1 / (1 - *L*) packets on average.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GilbertElliott {

@@ -51,7 +51,7 @@ pub enum LinkPreset {
     /// and offices fetch more than they send.
     Congested,
     /// The last metres into a lift: an LTE link at the edge of its coverage. 20 % loss (`20% packetloss`
-    /// of Loadero's network conditions), in bursts of 25 packets, half a second of audio; 1 Mbps down
+    /// of Loadero's network conditions), in bursts of 10 packets, 200 ms of audio; 1 Mbps down
     /// and 256 kbps up, and waits of 60 ms on average for the repetitions of the radio. No published
     /// measurement of such a link is known to us, so all but the loss are estimates.
     Elevator,
@@ -137,7 +137,7 @@ impl LinkPreset {
             Self::Elevator => {
                 let edge = LinkConfig {
                     jitter: exponential(60),
-                    loss: bursts(200_000, 25),
+                    loss: bursts(200_000, 10),
                     ..delayed(40)
                 };
                 LinkPair {

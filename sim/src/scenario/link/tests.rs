@@ -413,7 +413,7 @@ fn a_queue_or_a_priority_without_a_rate_is_refused() {
     );
     check(
         "uplink = { preset = \"dsl\", rate = \"unlimited\", queue = \"64KB\" }",
-        &format!("57: network.home.uplink.queue = \"64KB\": {said}"),
+        &format!("56: network.home.uplink.queue = \"64KB\": {said}"),
         allowed,
     );
 }

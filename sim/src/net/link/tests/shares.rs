@@ -9,10 +9,10 @@ const LOSSES: [u32; 6] = [1_000, 5_000, 20_000, 50_000, 100_000, 300_000];
 /// Losses whose bursts need few enough packets to be measured.
 const LOSSES_IN_BURSTS: [u32; 3] = [1_000, 20_000, 300_000];
 
-/// How many packets show a share of `parts` in a million within 10 %: two standard deviations and a
-/// half need 25² × (1 - share) / share packets.
+/// How many packets show a share of `parts` in a million within 10 %: three standard deviations
+/// and a half need 35² × (1 - share) / share packets.
 fn enough(parts: u32) -> u64 {
-    625 * u64::from(1_000_000 - parts) / u64::from(parts) + 1000
+    1225 * u64::from(1_000_000 - parts) / u64::from(parts) + 1000
 }
 
 /// Sends packets of one rate over a link. Gives which of them are lost.
