@@ -77,7 +77,7 @@ pub enum SetupError {
 ///
 /// [`SetupError`], as [`run`] would give.
 pub fn check(scenario: &Scenario) -> Result<(), SetupError> {
-    Plan::new(scenario, &ClientConfig::default()).map(drop)
+    Plan::new(scenario, &scenario.client_config()).map(drop)
 }
 
 /// Runs `scenario` with `seed`, on a thread of its own.
@@ -94,7 +94,7 @@ pub fn check(scenario: &Scenario) -> Result<(), SetupError> {
 )]
 pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Report, SetupError> {
     let started = Instant::now();
-    let config = ClientConfig::default();
+    let config = scenario.client_config();
     let plan = Plan::new(scenario, &config)?;
 
     let facts = FactCollector::default();
