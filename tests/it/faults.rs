@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ringtrue::config::{ClientConfig, TransportPolicy};
 use ringtrue_sim::check::facts::FactCollector;
 use ringtrue_sim::fault::{
     AddressAfter, Begin, Breakage, Direction, Fault, FaultKind, Goodbye, LinkName, MessageName,
@@ -600,6 +601,14 @@ fn silence_and_loss_can_be_expected() {
         expect("outcome = \"audio-lost\"\ncause = \"no packet\""),
         Expectation::AudioLost { cause }
     );
+}
+
+#[test]
+fn clients_can_be_told_to_use_relays_only() {
+    assert_eq!(scenario("").client_config(), ClientConfig::default());
+    let read = scenario("[client]\npolicy = \"relay-only\"\n");
+    let policy = read.client_config().ice.policy;
+    assert_eq!(policy, TransportPolicy::RelayOnly);
 }
 
 #[test]

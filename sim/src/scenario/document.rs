@@ -38,6 +38,8 @@ pub(super) struct Document {
     pub(super) peer: Named<PeerDocument>,
     #[serde(default)]
     pub(super) servers: ServersDocument,
+    #[serde(default)]
+    pub(super) client: ClientDocument,
     pub(super) script: Option<Vec<Spanned<StepDocument>>>,
     #[serde(default)]
     pub(super) fault: Vec<Spanned<FaultDocument>>,
@@ -83,6 +85,19 @@ pub(super) struct ServersDocument {
     pub(super) turn: Option<Choice<ServerState>>,
     pub(super) stun: Option<Choice<ServerState>>,
     pub(super) signaling_port: Option<PortValue>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table with `policy`")]
+pub(super) struct ClientDocument {
+    pub(super) policy: Option<Choice<PolicyName>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum PolicyName {
+    All,
+    RelayOnly,
 }
 
 #[derive(Debug, Deserialize)]

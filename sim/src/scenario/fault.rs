@@ -224,12 +224,13 @@ fn read_length(
                 return refuse(until.span(), message, "`until` with `at`, otherwise `for`");
             };
             let (begin, end) = (at.get_ref().0, until.get_ref().0);
-            if end <= begin {
+            let lasts = end.checked_sub(begin).filter(|lasts| !lasts.is_zero());
+            if lasts.is_none() {
                 let begin = format_duration(begin);
                 let message = format!("this is not after the fault begins, at {begin}");
                 return refuse(until.span(), message, "a time after `at`");
             }
-            Some(Some(end - begin))
+            Some(lasts)
         }
         (None, None) if name.end() == EndRule::Required => {
             let allowed = "how long it lasts: `for = \"TIME\"`, or `until = \"TIME\"` with `at`";
@@ -407,13 +408,13 @@ impl Arguments<'_, '_, '_> {
         what: &'static str,
         name: &str,
         span: Range<usize>,
-        mut names: impl Iterator<Item = &'n str> + Clone,
+        names: impl Iterator<Item = &'n str> + Clone,
     ) -> Option<String> {
         if names.clone().any(|known| known == name) {
             return Some(name.to_owned());
         }
-        let kind = ProblemKind::unknown(what, name, names.by_ref().collect::<Vec<_>>().into_iter());
-        self.problems.push(span, kind);
+        self.problems
+            .push(span, ProblemKind::unknown(what, name, names));
         None
     }
 

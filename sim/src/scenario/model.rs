@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ringtrue::audio::track::OpusTrack;
 pub use ringtrue::candidates::CandidateType;
+use ringtrue::config::{ClientConfig, TransportPolicy};
 use serde::Deserialize;
 
 use crate::fault::{Fault, FaultKind};
@@ -34,6 +35,8 @@ pub struct Scenario {
     pub tracks: BTreeMap<PathBuf, OpusTrack>,
     /// The signaling, STUN and TURN servers.
     pub servers: Servers,
+    /// Which candidates the clients use.
+    pub policy: TransportPolicy,
     /// What the peers do: steps at a moment first and by time, then those after an event. Every
     /// run has a call, and a hang-up unless it is killed.
     pub script: Vec<ScriptStep>,
@@ -49,6 +52,14 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// The settings of every client: the ones that ship, but for what the file says.
+    #[must_use]
+    pub fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::default();
+        config.ice.policy = self.policy;
+        config
+    }
+
     /// The networks that a peer is ever on, each once: first the one where it starts, then those that
     /// faults move it to. Empty for a peer that there is not.
     #[must_use]

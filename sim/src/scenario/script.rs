@@ -33,14 +33,14 @@ pub(super) fn steps(
 ) -> Option<(Vec<ScriptStep>, Option<Duration>)> {
     let Some(documents) = documents else {
         let mut names = peers.keys().map(|name| name.get_ref().clone());
-        let (caller, callee) = (names.next()?, names.next()?);
-        let survivor = if killed_by_faults.contains(&caller) {
-            callee.clone()
+        let (first, second) = (names.next()?, names.next()?);
+        let survivor = if killed_by_faults.contains(&first) {
+            second.clone()
         } else {
-            caller.clone()
+            first.clone()
         };
         let hang_up = hang_up(survivor, talk.length);
-        let steps = default_steps(caller, callee, hang_up);
+        let steps = default_steps(first, second, hang_up);
         return Some((steps, Some(talk.length)));
     };
     let read: Vec<Option<Step>> = documents

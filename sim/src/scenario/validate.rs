@@ -5,10 +5,12 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use ringtrue::audio::track::OpusTrack;
+use ringtrue::config::TransportPolicy;
 use toml::Spanned;
 
 use super::document::{
     Document, ExpectDocument, Named, NetworkDocument, OutcomeName, PeerDocument,
+    PolicyName,
 };
 use super::error::ProblemKind;
 use super::link::{self, Role};
@@ -116,6 +118,13 @@ pub(super) fn scenario(
         peers,
         tracks,
         servers,
+        policy: document
+            .client
+            .policy
+            .map_or_else(Default::default, |choice| match choice.0 {
+                PolicyName::All => TransportPolicy::All,
+                PolicyName::RelayOnly => TransportPolicy::RelayOnly,
+            }),
         script,
         faults: faults.into_iter().map(|placed| placed.fault).collect(),
         expect,
@@ -374,6 +383,7 @@ fn expectation(
     match outcome {
         OutcomeName::NoAudio => Expectation::NoAudio { cause },
         OutcomeName::AudioLost => Expectation::AudioLost { cause },
+        // Audio that is connected has returned above.
         OutcomeName::Unreachable | OutcomeName::AudioConnected => {
             Expectation::Unreachable { cause }
         }

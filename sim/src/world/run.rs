@@ -247,7 +247,7 @@ fn crash(error: &RunError) -> Failure {
 /// What the client is configured for: its defaults, but for the port of the signaling server where
 /// the scenario moves that.
 fn client_config(scenario: &Scenario) -> Result<ClientConfig, EndpointError> {
-    let mut config = ClientConfig::default();
+    let mut config = scenario.client_config();
     if let Some(port) = scenario.servers.signaling_port {
         let endpoint = Endpoint::from_config(&config.signaling)?;
         config.signaling.url = format!("http://{}:{port}", endpoint.host());

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Placed, contradiction};
-use crate::fault::{Begin, EndRule, Fault, FaultKind, FaultName, FaultTarget};
+use crate::fault::{Begin, Fault, FaultKind, FaultName, FaultTarget};
 use crate::scenario::model::{Action, Peer, ScriptStep, Trigger};
 use crate::scenario::problems::Problems;
 use crate::scenario::value::format_duration;
@@ -21,10 +21,9 @@ pub(in crate::scenario) fn check(
     problems: &mut Problems<'_>,
 ) {
     for (position, later) in faults.iter().enumerate() {
-        let earlier = faults[..position].iter();
+        let mut earlier = faults[..position].iter();
         let refusal = earlier
-            .filter_map(|earlier| contradicts(&earlier.fault, &later.fault))
-            .next()
+            .find_map(|earlier| contradicts(&earlier.fault, &later.fault))
             .or_else(|| contradicts_script(&later.fault, script));
         if let Some((message, allowed)) = refusal {
             problems.push(later.span.clone(), contradiction(message, allowed));
@@ -81,8 +80,7 @@ fn event_of(begin: &Begin) -> (Begin, Duration) {
 /// Whether a fault without an end leaves no room for another of its kind. A link can change again, and
 /// a server restart again.
 fn stays(kind: &FaultKind) -> bool {
-    kind.name().end() == EndRule::Optional
-        && matches!(kind.name(), FaultName::TurnOut | FaultName::AppKill)
+    matches!(kind.name(), FaultName::TurnOut | FaultName::AppKill)
 }
 
 fn contradicts(earlier: &Fault, later: &Fault) -> Option<Refusal> {
