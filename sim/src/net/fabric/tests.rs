@@ -166,7 +166,7 @@ fn hole_punching_works_as_the_presets_promise() {
             let heard_by = |own: NatPreset, other: NatPreset| match (own, other) {
                 (NatPreset::FullCone | NatPreset::AddressRestricted, _) => true,
                 (NatPreset::PortRestricted, other) => other != NatPreset::Symmetric,
-                (_symmetric, _) => false,
+                _ => false,
             };
             let arrived = Homes::behind(alice, bob).punch_holes();
             assert_eq!(
