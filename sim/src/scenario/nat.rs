@@ -181,7 +181,7 @@ impl<'de> Visitor<'de> for NatVisitor {
         for name in NAMES {
             write!(formatter, "`{name}`, ")?;
         }
-        formatter.write_str("or a table such as `{ preset = \"home\" }`")
+        formatter.write_str("or a table")
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<NatValue, E> {
