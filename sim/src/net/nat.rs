@@ -44,7 +44,7 @@ pub use preset::{NatPreset, UnknownNatPreset};
 pub use size::TooBig;
 pub use tcp::{UnknownTcp, UnsolicitedSyn};
 
-use self::expiry::{Sessions, Side};
+use self::expiry::Side;
 use self::fragment::Reassembly;
 use self::mapping::BindingKey;
 use self::pool::Pool;
@@ -330,17 +330,12 @@ impl Nat {
             Consistency::SymmetricOnCollision | Consistency::Deterministic => key,
         };
         let config = &self.config;
-        self.table.insert(key, external, |sessions| {
-            note(
-                config,
-                sessions,
-                now,
-                key.protocol,
-                flow.destination,
-                Side::Inside,
-                signal,
-            );
-        });
+        let (remote, side) = (flow.destination, Side::Inside);
+        self.table
+            .insert(key, external, |sessions| match flow.protocol {
+                Protocol::Udp => sessions.note_udp(now, remote, side, &config.udp_timer),
+                Protocol::Tcp => sessions.note_tcp(now, remote, side, signal, &config.tcp_timers),
+            });
         Ok(external)
     }
 
@@ -410,19 +405,16 @@ impl Nat {
             return;
         };
         let sessions = &mut binding.sessions;
-        let before = sessions.ends_at(remote, now);
-        note(
-            &self.config,
-            sessions,
-            now,
-            key.protocol,
-            remote,
-            side,
-            signal,
-        );
-        // Only a TCP connection that begins to close ends sooner than it was going to.
-        if sessions.ends_at(remote, now) < before {
-            self.table.reschedule(key);
+        match key.protocol {
+            Protocol::Udp => sessions.note_udp(now, remote, side, &self.config.udp_timer),
+            Protocol::Tcp => {
+                let before = sessions.ends_at(remote, now);
+                sessions.note_tcp(now, remote, side, signal, &self.config.tcp_timers);
+                // A connection that begins to close ends sooner than it was going to.
+                if sessions.ends_at(remote, now) < before {
+                    self.table.reschedule(key);
+                }
+            }
         }
     }
 
@@ -430,21 +422,6 @@ impl Nat {
         self.config
             .unsolicited_syn
             .verdict(DropCause::NatUnsolicitedTcp)
-    }
-}
-
-fn note(
-    config: &NatConfig,
-    sessions: &mut Sessions,
-    now: Duration,
-    protocol: Protocol,
-    remote: SocketAddr,
-    side: Side,
-    signal: TcpSignal,
-) {
-    match protocol {
-        Protocol::Udp => sessions.note_udp(now, remote, side, &config.udp_timer),
-        Protocol::Tcp => sessions.note_tcp(now, remote, side, signal, &config.tcp_timers),
     }
 }
 

@@ -25,7 +25,16 @@ pub(super) const LONGEST_TIMER: Duration = Duration::from_hours(7 * 24);
 /// The most external addresses that a NAT can have. The address plan holds 508 in all.
 const MOST_ADDRESSES: u16 = 16;
 
-const EXPECTED: &str = "a name in quotes, such as \"home\", or a table with `preset` and others";
+/// The names that stand alone.
+const NAMES: [&str; NatPreset::NAMES.len() + 1] = {
+    let mut names = ["none"; NatPreset::NAMES.len() + 1];
+    let mut position = 0;
+    while position < NatPreset::NAMES.len() {
+        names[position + 1] = NatPreset::NAMES[position];
+        position += 1;
+    }
+    names
+};
 
 /// The value of `nat`.
 #[derive(Debug)]
@@ -169,34 +178,26 @@ impl<'de> Visitor<'de> for NatVisitor {
     type Value = NatValue;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(EXPECTED)
+        for name in NAMES {
+            write!(formatter, "`{name}`, ")?;
+        }
+        formatter.write_str("or a table")
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<NatValue, E> {
-        const NAMES: &[&str] = &with_none();
         if text == "none" {
             return Ok(NatValue::None);
         }
         let preset = text.parse();
         preset
             .map(NatValue::Preset)
-            .map_err(|_| E::unknown_variant(text, NAMES))
+            .map_err(|_| E::unknown_variant(text, &NAMES))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<NatValue, A::Error> {
         let document = NatDocument::deserialize(MapAccessDeserializer::new(map))?;
         Ok(NatValue::Table(Box::new(document)))
     }
-}
-
-const fn with_none() -> [&'static str; NatPreset::NAMES.len() + 1] {
-    let mut names = ["none"; NatPreset::NAMES.len() + 1];
-    let mut position = 0;
-    while position < NatPreset::NAMES.len() {
-        names[position + 1] = NatPreset::NAMES[position];
-        position += 1;
-    }
-    names
 }
 
 /// A timer of a NAT, from one second to [`LONGEST_TIMER`].

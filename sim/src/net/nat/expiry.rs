@@ -161,15 +161,18 @@ impl Sessions {
         timer: &UdpTimer,
     ) {
         let counts = timer.refresh.counts(side);
-        let is_known = self.has(remote, now);
-        if counts || (side == Side::Inside && !is_known) {
-            self.0.insert(
-                remote,
-                Session {
-                    ends_at: now.saturating_add(timer.limit(remote.port())),
-                    phase: None,
-                },
-            );
+        let noted = Session {
+            ends_at: now.saturating_add(timer.limit(remote.port())),
+            phase: None,
+        };
+        match self.0.get_mut(&remote) {
+            Some(known) if counts || (side == Side::Inside && !known.is_alive(now)) => {
+                *known = noted;
+            }
+            None if counts || side == Side::Inside => {
+                self.0.insert(remote, noted);
+            }
+            Some(_) | None => {}
         }
     }
 

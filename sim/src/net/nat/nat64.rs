@@ -17,9 +17,8 @@ pub enum Translation {
     Nat64,
 }
 
-/// The first six groups of 64:ff9b::/96, the prefix of embedded IPv4 addresses (RFC 6052 section
-/// 2.1).
-pub const WELL_KNOWN_PREFIX: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
+/// The prefix of IPv6 addresses that embed an IPv4 address, `64:ff9b::/96` (RFC 6052 section 2.1).
+pub const WELL_KNOWN_PREFIX: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
 
 impl Translation {
     /// A packet from inside with the destination that the outside knows.
@@ -51,18 +50,14 @@ impl Translation {
 
 /// The IPv6 address that stands for an IPv4 address (RFC 6052 section 2.2).
 #[must_use]
-pub fn embedded(address: Ipv4Addr) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = WELL_KNOWN_PREFIX;
-    let [first, second, third, fourth] = address.octets();
-    let high = u16::from_be_bytes([first, second]);
-    let low = u16::from_be_bytes([third, fourth]);
-    Ipv6Addr::new(a, b, c, d, e, f, high, low)
+pub const fn embedded(address: Ipv4Addr) -> Ipv6Addr {
+    Ipv6Addr::from_bits(WELL_KNOWN_PREFIX.to_bits() | address.to_bits() as u128)
 }
 
 /// The IPv4 address that an IPv6 address stands for; none where it has another prefix.
 #[must_use]
 pub fn extracted(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let is_embedded = address.segments()[..6] == WELL_KNOWN_PREFIX;
+    let is_embedded = address.octets()[..12] == WELL_KNOWN_PREFIX.octets()[..12];
     let [.., first, second, third, fourth] = address.octets();
     is_embedded.then_some(Ipv4Addr::new(first, second, third, fourth))
 }

@@ -36,7 +36,7 @@ pub enum NatPreset {
     Symmetric,
     /// A router at home: endpoint-independent mapping (under 2 % of those that Richter 2016 saw were
     /// symmetric), port-restricted, ports preserved, no hairpinning of mappings that nobody
-    /// configured. The timers are those that OpenWrt ships (`nf_conntrack_udp_timeout_stream` 180 s,
+    /// configured. The timers are those that `OpenWrt` ships (`nf_conntrack_udp_timeout_stream` 180 s,
     /// `nf_conntrack_tcp_timeout_established` 7440 s), transitory TCP that of Linux (120 s); like
     /// Linux it adopts TCP connections that it does not know.
     Home,
@@ -61,7 +61,8 @@ pub enum NatPreset {
     /// it, it looks like [`Self::PortRestricted`], since each of its mappings has the same port. The
     /// timers are those of the kernel's `nf_conntrack`: UDP 120 s, TCP 5 days, transitory 120 s.
     LinuxRouter,
-    /// A router that does what the `nat` rules of pf do as delivered, such as pfSense and OPNsense:
+    /// A router that does what the `nat` rules of pf do as delivered, such as `pfSense` and
+    /// `OPNsense`:
     /// symmetric, with random ports from 50001 upwards. The timers are pf's (`pfvar.h`): UDP 60 s,
     /// TCP 24 h, transitory 90 s.
     BsdRouter,

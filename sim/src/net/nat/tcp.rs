@@ -56,7 +56,7 @@ impl UnsolicitedSyn {
     }
 }
 
-/// How far a TCP connection has come, as far as a NAT can tell (RFC 7857 section 2.1, RFC 6146
+/// How far a TCP connection has come, as far as a NAT can tell (RFC 7857 section 2, RFC 6146
 /// section 3.5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::net) enum TcpPhase {

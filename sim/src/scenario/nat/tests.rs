@@ -138,7 +138,7 @@ fn a_nat_of_the_wrong_type_is_refused() {
         "network.home.nat",
         Some("5"),
         "invalid type: integer `5`",
-        "a name in quotes",
+        "`bsd-router`, or a table",
     );
 }
 

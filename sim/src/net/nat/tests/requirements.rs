@@ -475,8 +475,8 @@ fn check_fragments(fragments: Fragments, order: [usize; 3], expected: &[u16]) {
     }
     for part in &arrived {
         assert_eq!(part.destination, address("192.168.1.2"));
-        let ports = (part.offset_bytes == 0).then_some((3478, 5000));
-        assert_eq!(part.ports, ports);
+        let expected_ports = (part.offset_bytes == 0).then_some((3478, 5000));
+        assert_eq!(part.ports, expected_ports);
     }
     let offsets: Vec<_> = arrived.iter().map(|part| part.offset_bytes).collect();
     assert_eq!(offsets, expected);
