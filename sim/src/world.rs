@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ringtrue::net::TrafficClass;
-use turmoil_net::{KernelConfig, Packet as KernelPacket};
+use turmoil_net::{EnterGuard, KernelConfig, Packet as KernelPacket};
 
 pub mod app;
 mod cargo;
@@ -66,6 +66,8 @@ pub struct World {
     /// How far the fabric runs ahead of the applications.
     ahead: Duration,
     egress: Egress,
+    /// Held for as long as there are sockets.
+    _kernel: Arc<EnterGuard>,
 }
 
 /// The servers run before any peer, so that they listen when the first peer looks for them.
@@ -136,6 +138,7 @@ impl World {
         let last_hop = whole_milliseconds(fabric.minimal_last_hop_delay().min(STEP_MAX));
         let first_hop = whole_milliseconds(fabric.minimal_first_hop_delay());
         let ahead = first_hop.min(STEP_MAX.saturating_sub(last_hop));
+        let kernel = Arc::new(kernel.enter());
         Self {
             capture,
             recorder,
@@ -152,7 +155,8 @@ impl World {
             now: Duration::ZERO,
             step: ahead + last_hop,
             ahead,
-            egress: Egress::new(Arc::new(kernel.enter())),
+            egress: Egress::new(&kernel),
+            _kernel: kernel,
         }
     }
 
