@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use turmoil_net::Packet as KernelPacket;
+use turmoil_net::{EnterGuard, Packet as KernelPacket};
 
 pub mod app;
 pub mod boxes;
@@ -81,6 +81,8 @@ pub struct World {
     /// How far the fabric runs ahead of the applications.
     ahead: Duration,
     egress: Egress,
+    /// Held for as long as there are sockets.
+    _kernel: Arc<EnterGuard>,
 }
 
 /// Which machine's code is running, for log lines.

@@ -1,6 +1,6 @@
-//! How STUN messages and ChannelData follow each other on a TCP connection (pure).
+//! How STUN messages and `ChannelData` follow each other on a TCP connection (pure).
 //!
-//! Both tell their own length, so nothing stands between them (RFC 8489 section 6.2.2). ChannelData
+//! Both tell their own length, so nothing stands between them (RFC 8489 section 6.2.2). `ChannelData`
 //! is padded to a multiple of four bytes, which its length does not count (RFC 8656 section 12.5).
 
 use bytes::{Buf, BytesMut};
@@ -13,7 +13,7 @@ pub const FRAME_BYTES_MAX: usize = 8192;
 /// The bytes of a STUN header (RFC 8489 section 5).
 const STUN_HEADER_BYTES: usize = 20;
 
-/// The bytes of a ChannelData header (RFC 8656 section 12.4).
+/// The bytes of a `ChannelData` header (RFC 8656 section 12.4).
 const CHANNEL_HEADER_BYTES: usize = 4;
 
 /// What every STUN message has in the bytes 4 to 7 (RFC 8489 section 5).

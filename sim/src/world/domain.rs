@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -21,7 +21,9 @@ use crate::trace::{EventKind, HostName, Recorder};
 /// What the hosts of the world sent and the fabric has not seen yet, each with its time.
 #[derive(Clone)]
 pub struct Egress {
-    kernel: Arc<EnterGuard>,
+    /// Weak, since kernels keep wakers of tasks that wait on their sockets, tasks keep their
+    /// runtime, and each runtime has one of these: nothing of it would ever end.
+    kernel: Weak<EnterGuard>,
     signal: SendSignal,
     sent: Arc<Mutex<Vec<(Duration, Packet)>>>,
 }
@@ -47,11 +49,11 @@ struct DomainClock {
 }
 
 impl Egress {
-    /// Collects from the kernels that `kernel` guards.
+    /// Collects from the kernels that `kernel` guards, as long as somebody holds it.
     #[must_use]
-    pub fn new(kernel: Arc<EnterGuard>) -> Self {
+    pub fn new(kernel: &Arc<EnterGuard>) -> Self {
         Self {
-            kernel,
+            kernel: Arc::downgrade(kernel),
             signal: SendSignal::default(),
             sent: Arc::default(),
         }
@@ -62,8 +64,11 @@ impl Egress {
         if !self.signal.lower() {
             return;
         }
+        let Some(kernel) = self.kernel.upgrade() else {
+            return;
+        };
         let mut packets = Vec::new();
-        self.kernel.egress_all(&mut packets);
+        kernel.egress_all(&mut packets);
         if !packets.is_empty() {
             self.sent
                 .lock()
@@ -89,7 +94,9 @@ impl Egress {
             // It may be answered by an acknowledgment or a reset.
             self.signal.raise();
         }
-        self.kernel.deliver(packet);
+        if let Some(kernel) = self.kernel.upgrade() {
+            kernel.deliver(packet);
+        }
     }
 
     /// What sockets raise when they send.

@@ -117,13 +117,11 @@ impl Inner {
     /// This end of the connection over which the agent's socket `local` talks to a server.
     pub(super) fn link_address(&self, local: SocketAddr) -> Option<SocketAddr> {
         let state = self.state();
-        let links = state.links.iter().filter(|((seen, _), _)| *seen == local);
-        links
-            .filter_map(|(_, link)| match link {
-                Link::Open { address, .. } => *address,
-                Link::Closed { .. } => None,
-            })
-            .next()
+        let mut links = state.links.iter().filter(|((seen, _), _)| *seen == local);
+        links.find_map(|(_, link)| match link {
+            Link::Open { address, .. } => *address,
+            Link::Closed { .. } => None,
+        })
     }
 
     /// Gives a packet to its connection. What comes back are the answers to deliver where there is
@@ -185,11 +183,10 @@ impl Inner {
             }
             Err(end) => end,
         };
-        match end {
-            LinkEnd::Unneeded => {
-                tracing::debug!(server = %real, reason = %end, "TURN over TCP ended")
-            }
-            _ => tracing::warn!(server = %real, reason = %end, "TURN over TCP ended"),
+        if matches!(end, LinkEnd::Unneeded) {
+            tracing::debug!(server = %real, reason = %end, "TURN over TCP ended");
+        } else {
+            tracing::warn!(server = %real, reason = %end, "TURN over TCP ended");
         }
         let answers = {
             let mut state = self.state();
