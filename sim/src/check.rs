@@ -4,4 +4,5 @@ pub mod call;
 pub mod expectation;
 pub mod facts;
 pub mod kept;
+pub mod oracle;
 pub mod verdict;
