@@ -2,4 +2,5 @@
 //! [`Net`](ringtrue::net::Net), so the relay of the world is the relay of `ringtrue serve`.
 
 pub mod signaling;
+pub mod stun;
 pub mod turn;

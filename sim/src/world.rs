@@ -133,9 +133,7 @@ impl World {
             shortest >= DELAY_MIN,
             "a host's link takes {shortest:?}, which is less than {DELAY_MIN:?}"
         );
-        let last_hop = whole_milliseconds(fabric.minimal_last_hop_delay().min(STEP_MAX));
-        let first_hop = whole_milliseconds(fabric.minimal_first_hop_delay());
-        let ahead = first_hop.min(STEP_MAX.saturating_sub(last_hop));
+        let (step, ahead) = pace(&fabric, STEP_MAX);
         Self {
             capture,
             recorder,
@@ -150,10 +148,16 @@ impl World {
             sequence_number: 0,
             running: Running(Arc::new(Mutex::new("world".into()))),
             now: Duration::ZERO,
-            step: ahead + last_hop,
+            step,
             ahead,
             egress: Egress::new(Arc::new(kernel.enter())),
         }
+    }
+
+    /// Lets steps be as long as `longest` where the links allow it. For worlds without a script,
+    /// which would act between steps.
+    pub fn lengthen_steps(&mut self, longest: Duration) {
+        (self.step, self.ahead) = pace(&self.fabric, longest);
     }
 
     /// The virtual time at which the next step begins.
@@ -453,6 +457,14 @@ impl Running {
     fn set(&self, host: &HostName) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = host.clone();
     }
+}
+
+/// How long a step is, and how far the fabric runs ahead in it.
+fn pace(fabric: &Fabric<Cargo>, longest: Duration) -> (Duration, Duration) {
+    let last_hop = whole_milliseconds(fabric.minimal_last_hop_delay().min(longest));
+    let first_hop = whole_milliseconds(fabric.minimal_first_hop_delay());
+    let ahead = first_hop.min(longest.saturating_sub(last_hop));
+    (ahead + last_hop, ahead)
 }
 
 /// Tokio's timers tick in milliseconds, so steps are made of them.

@@ -117,7 +117,9 @@ pub struct Prediction {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WorldError {
     /// A box leads to one place only.
-    #[error("the sides are both behind {id:?}, which is another box, or elsewhere, for each of them")]
+    #[error(
+        "the sides are both behind {id:?}, which is another box, or elsewhere, for each of them"
+    )]
     SharedLayer {
         /// The box.
         id: String,

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::net::firewall::Passage;
 use crate::net::link::LinkConfig;
+use crate::net::nat::{Filtering, Mapping};
 
 /// One question to the client: a topology, a call script and what should come of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,14 @@ pub enum Nat {
     PortRestricted,
     /// Address-and-port-dependent mapping and filtering.
     Symmetric,
+    /// Any pair of behaviours of RFC 4787. Files have no word for it.
+    #[serde(skip)]
+    Behaving {
+        /// When an outer port is reused.
+        mapping: Mapping,
+        /// Who is let in.
+        filtering: Filtering,
+    },
 }
 
 /// A link between a host and its gateway, where the file says nothing: 5 ms, no loss.

@@ -19,7 +19,7 @@ use crate::check::verdict;
 use crate::determinism::{self, Capture, Plugs, RunError, canary, run_on_own_thread};
 use crate::net::firewall::FirewallConfig;
 use crate::net::link::LinkPair;
-use crate::net::nat::preset::NatPreset;
+use crate::net::nat::{NatConfig, NatPreset};
 use crate::net::topology::{HostId, NetworkConfig, Topology, TopologyError};
 use crate::report::timeline::TimelineCollector;
 use crate::report::{Failure, FailureCause, Outcome, PacketOrEvent, Report};
@@ -292,6 +292,11 @@ fn network_config(network: &model::Network) -> NetworkConfig {
             model::Nat::AddressRestricted => Some(NatPreset::AddressRestricted.config()),
             model::Nat::PortRestricted => Some(NatPreset::PortRestricted.config()),
             model::Nat::Symmetric => Some(NatPreset::Symmetric.config()),
+            model::Nat::Behaving { mapping, filtering } => Some(NatConfig {
+                mapping,
+                filtering,
+                ..NatConfig::default()
+            }),
         },
         firewall: FirewallConfig { udp: network.udp },
         uplink: LinkPair::symmetric(network.uplink),

@@ -215,12 +215,7 @@ fn a_box_that_leads_to_two_places_is_no_world() {
         sides(vec![cone("a"), cone("carrier")], vec![cone("a")]),
         Servers::ALL,
     );
-    assert_eq!(
-        error,
-        Err(WorldError::SharedLayer {
-            id: "a".to_owned()
-        })
-    );
+    assert_eq!(error, Err(WorldError::SharedLayer { id: "a".to_owned() }));
     let error = World::new(sides(vec![cone("a"), cone("a")], vec![]), Servers::ALL);
     assert!(matches!(error, Err(WorldError::RepeatedLayer { .. })));
 }
@@ -231,5 +226,5 @@ fn reasons_are_sentences() {
         sides(vec![symmetric("office")], vec![cone("home")]),
         Servers::ALL,
     );
-    insta::assert_snapshot!(prediction.reason, @"");
+    insta::assert_snapshot!(prediction.reason, @"no direct check is answered, since home filters, office filters; a check from alice's host candidate to bob's relay address is answered");
 }
