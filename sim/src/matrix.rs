@@ -195,7 +195,7 @@ impl Conditions {
     fn links(self) -> (LinkConfig, LinkConfig) {
         let home = self.round_trip / 4;
         let lan = (home / 4).max(Duration::from_millis(1));
-        let uplink = LinkConfig::lossless(home - lan).with_loss(self.loss);
+        let uplink = LinkConfig::lossless(home.saturating_sub(lan)).with_loss(self.loss);
         (LinkConfig::lossless(lan), uplink)
     }
 }
@@ -359,7 +359,7 @@ impl Cell {
         }
     }
 
-    fn name(&self) -> String {
+    fn name(self) -> String {
         let mut name = format!("{} calls {}", self.controlling, self.controlled);
         if self.layers == Layers::Two {
             name.push_str(match self.hairpin {

@@ -99,9 +99,9 @@ fn misclassified(seed: Seed) -> Result<Vec<(Behaviour, String)>, ProbeError> {
     let mut wrong = Vec::new();
     for behaviour in Behaviour::all() {
         let config = behaviour.config();
-        let seen = classify_nat(&config, seed)?;
-        if seen.agreement_with(&config) == Agreement::Differs {
-            wrong.push((behaviour, seen.to_string()));
+        let classification = classify_nat(&config, seed)?;
+        if classification.agreement_with(&config) == Agreement::Differs {
+            wrong.push((behaviour, classification.to_string()));
         }
     }
     Ok(wrong)

@@ -138,7 +138,7 @@ mod tests {
             let range = range.expect("the lifetime is not too long");
             assert!(range.contains(&lifetime), "{range:?} of {lifetime:?}");
             assert!(
-                *range.end() - *range.start() <= PRECISION * 3,
+                range.end().saturating_sub(*range.start()) <= PRECISION * 3,
                 "{range:?} of {lifetime:?}"
             );
             assert!(rounds <= 3, "{rounds} rounds for {lifetime:?}");

@@ -8,7 +8,7 @@ use owo_colors::Style;
 use super::CandidateType;
 use super::text::Colour;
 use crate::check::oracle::Reach;
-use crate::matrix::{Actual, Behaviour, Cell, CellResult, Udp, Verdict};
+use crate::matrix::{Actual, Behaviour, Cell, CellResult, Layers, Udp, Verdict};
 use crate::net::nat::{Filtering, Hairpin, Mapping};
 
 /// How wide the label of a row is.
@@ -40,7 +40,7 @@ pub fn table(results: &[CellResult], colour: Colour) -> String {
             (result.cell.layers, result.cell.hairpin) == (first.cell.layers, first.cell.hairpin)
         };
         let (one, others) = rest.split_at(rest.iter().take_while(same).count());
-        if let Some(title) = title(&first.cell) {
+        if let Some(title) = title(first.cell) {
             line(&mut text, title);
         }
         one_table(one, colour, &mut text);
@@ -108,7 +108,7 @@ fn one_table(results: &[CellResult], colour: Colour, text: &mut String) {
         for column in &homes {
             let found = results
                 .iter()
-                .find(|result| position(&result.cell) == (*row, *column));
+                .find(|result| position(result.cell) == (*row, *column));
             cells.push_str(&found.map_or_else(
                 || " ".repeat(COLUMN),
                 |result| {
@@ -123,7 +123,7 @@ fn one_table(results: &[CellResult], colour: Colour, text: &mut String) {
 }
 
 /// The row and the column of a cell; `None` for the homes in which UDP is blocked.
-fn position(cell: &Cell) -> (Option<Behaviour>, Option<Behaviour>) {
+fn position(cell: Cell) -> (Option<Behaviour>, Option<Behaviour>) {
     let (row, column) = (Some(cell.controlling), Some(cell.controlled));
     match cell.udp {
         Udp::Open => (row, column),
@@ -194,8 +194,7 @@ fn label(home: Option<Behaviour>) -> String {
     format!("{mapping}/{filtering}")
 }
 
-fn title(cell: &Cell) -> Option<&'static str> {
-    use crate::matrix::Layers;
+fn title(cell: Cell) -> Option<&'static str> {
     match (cell.layers, cell.hairpin) {
         (Layers::One, _) => None,
         (Layers::Two, None) => Some("each home behind a carrier's NAT of its own:"),

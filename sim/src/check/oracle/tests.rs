@@ -1,7 +1,6 @@
 use super::*;
 
 const EI: Filtering = Filtering::EndpointIndependent;
-const AD: Filtering = Filtering::AddressDependent;
 const APD: Filtering = Filtering::AddressAndPortDependent;
 
 fn home(id: &str, mapping: Mapping, filtering: Filtering) -> Layer {
