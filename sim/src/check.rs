@@ -6,4 +6,5 @@ pub mod expectation;
 pub mod facts;
 pub mod kept;
 pub mod outage;
+pub mod oracle;
 pub mod verdict;

@@ -12,6 +12,7 @@ use crate::scenario::{LoadError, LoadErrors, Rendering};
 use crate::world::run::SetupError;
 
 mod call;
+mod matrix;
 mod meta;
 mod progress;
 mod record;
@@ -36,6 +37,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Matrix(matrix::Arguments),
     Meta(meta::Arguments),
     Serve(serve::Arguments),
     Call(call::Arguments),
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(arguments) => run::main(&arguments),
+        Command::Matrix(arguments) => matrix::main(&arguments),
         Command::Meta(arguments) => meta::main(&arguments),
         Command::Serve(arguments) => serve::main(&arguments),
         Command::Call(arguments) => call::main(&arguments),

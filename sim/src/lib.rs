@@ -35,6 +35,8 @@
 //! | [`server`] | STUN and TURN, and the signaling relay, on any network |
 //! | [`trace`] | typed events and the digest over them |
 //! | [`check`] | what judges a run, from its trace alone |
+//! | [`probe`] | what a STUN client can tell of the NAT that it is behind (RFC 5780) |
+//! | [`matrix`] | every kind of NAT against every other |
 //! | [`report`] | what came of a run, for people and for programs |
 //! | [`cli`] | the `ringtrue` command |
 //!
@@ -61,7 +63,9 @@ pub mod check;
 pub mod cli;
 pub mod determinism;
 pub mod fault;
+pub mod matrix;
 pub mod net;
+pub mod probe;
 pub mod report;
 pub mod scenario;
 pub mod seed;

@@ -5,6 +5,7 @@
 pub mod portal;
 pub mod proxy;
 pub mod signaling;
+pub mod stun;
 pub mod turn;
 
 #[cfg(test)]

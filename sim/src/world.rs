@@ -77,6 +77,8 @@ pub struct World {
     sequence_number: u64,
     running: Running,
     now: Duration,
+    /// The longest step, where links would allow a longer one.
+    step_max: Duration,
     step: Duration,
     /// How far the fabric runs ahead of the applications.
     ahead: Duration,

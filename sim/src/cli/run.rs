@@ -112,7 +112,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
 }
 
 /// Runs everything on all cores and hands the reports over in order, as if one came after the other.
-fn run_all(
+pub(super) fn run_all(
     runs: &[(&Scenario, Seed)],
     detail: PacketOrEvent,
     mut done: impl FnMut(Report),

@@ -32,7 +32,7 @@ impl Colour {
         }
     }
 
-    fn paint(self, text: &str, style: Style) -> String {
+    pub(super) fn paint(self, text: &str, style: Style) -> String {
         match self {
             Self::Off => text.to_owned(),
             Self::On => text.style(style).to_string(),

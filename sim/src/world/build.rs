@@ -130,6 +130,7 @@ impl World {
             sequence_number: 0,
             running: Running(Arc::new(Mutex::new("world".into()))),
             now: Duration::ZERO,
+            step_max: STEP_MAX,
             step: Duration::ZERO,
             ahead: Duration::ZERO,
             egress: Egress::new(&kernel),
@@ -137,6 +138,13 @@ impl World {
         };
         world.measure_step();
         world
+    }
+
+    /// Lets steps be as long as `longest` where the links allow it. For worlds without a script,
+    /// which would act between steps.
+    pub fn lengthen_steps(&mut self, longest: Duration) {
+        self.step_max = longest;
+        self.measure_step();
     }
 
     /// Works out how far the applications may run by themselves.
@@ -148,8 +156,8 @@ impl World {
             shortest >= DELAY_MIN,
             "a host's link takes {shortest:?}, which is less than {DELAY_MIN:?}"
         );
-        let last_hop = whole_milliseconds(last_hop.min(STEP_MAX));
-        self.ahead = whole_milliseconds(first_hop).min(STEP_MAX.saturating_sub(last_hop));
+        let last_hop = whole_milliseconds(last_hop.min(self.step_max));
+        self.ahead = whole_milliseconds(first_hop).min(self.step_max.saturating_sub(last_hop));
         self.step = self.ahead + last_hop;
     }
 }

@@ -1,0 +1,86 @@
+//! `ringtrue matrix`: every kind of NAT against every other.
+
+use std::process::Output;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use crate::support::{ringtrue, stdout};
+
+/// What the matrix is asked to hold to at a round trip of 80 ms without loss.
+const AUDIO_WITHIN_MS: u64 = 5_000;
+
+/// The pairs whose direct path needs three rounds of peer-reflexive addresses and is found after the
+/// client's wait for relayed pairs (`AcceptanceWaits::relayed`) is over: they stay relayed.
+const TOO_LATE_FOR_DIRECT: [(&str, &str); 2] = [
+    (
+        "address-dependent/endpoint-independent",
+        "address-and-port-dependent/endpoint-independent",
+    ),
+    (
+        "address-dependent/endpoint-independent",
+        "address-and-port-dependent/address-dependent",
+    ),
+];
+
+static JSON: LazyLock<Output> = LazyLock::new(|| ringtrue(&["matrix", "--json"]));
+
+fn cells() -> Vec<Value> {
+    stdout(&JSON)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("every line is JSON"))
+        .collect()
+}
+
+#[test]
+fn the_matrix_agrees_with_the_oracle_but_for_paths_that_are_found_too_late() {
+    let cells = cells();
+    let pairs = cells.iter().filter(|cell| cell["udp"] == "open").count();
+    assert_eq!(pairs, 81);
+    let mut late = Vec::new();
+    for cell in &cells {
+        let name = |side: &str| cell[side].as_str().expect("a text");
+        if cell["predicted"] != cell["actual"] {
+            assert_eq!(
+                (&cell["predicted"], &cell["actual"]),
+                (&"direct".into(), &"relayed".into()),
+                "{cell}"
+            );
+            late.push((name("controlling"), name("controlled")));
+        }
+        let reaches = cell["actual"] != "unreachable";
+        let audio = cell["audio_connected_ms"].as_u64();
+        assert_eq!(audio.is_some(), reaches, "{cell}");
+        assert!(audio.is_none_or(|time| time <= AUDIO_WITHIN_MS), "{cell}");
+    }
+    assert_eq!(late, TOO_LATE_FOR_DIRECT);
+    let expected = i32::from(!TOO_LATE_FOR_DIRECT.is_empty());
+    assert_eq!(JSON.status.code(), Some(expected));
+}
+
+#[test]
+fn a_cell_has_the_promised_keys_and_no_others() {
+    let text = stdout(&JSON);
+    let first = text.lines().next().expect("there is a cell");
+    insta::assert_snapshot!(first);
+}
+
+#[test]
+fn the_matrix_is_a_table() {
+    insta::assert_snapshot!(stdout(&ringtrue(&["matrix", "--seed", "1"])));
+}
+
+#[test]
+fn what_no_matrix_can_be_made_of_is_refused() {
+    for arguments in [
+        &["matrix", "--rtt", "7"][..],
+        &["matrix", "--loss", "101%"],
+        &["matrix", "--layers", "3"],
+    ] {
+        assert_eq!(
+            ringtrue(arguments).status.code(),
+            Some(2),
+            "{arguments:?} was accepted"
+        );
+    }
+}
