@@ -5,12 +5,16 @@
 //! description, so buffering is the application's duty: [`CandidateBuffer`] is that duty.
 
 mod attribute;
+mod preference;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
 pub(crate) use self::attribute::is_ice_char;
+pub(crate) use self::preference::{
+    LOCAL_PREFERENCE_MAX, local_preferences, with_local_preference,
+};
 pub use self::attribute::{CandidateAttribute, CandidateSyntaxError, CandidateType};
 use crate::signaling::message::{CallId, TrickledCandidate};
 

@@ -109,7 +109,8 @@ pub struct IceConfig {
 /// could be direct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptanceWaits {
-    /// For host candidates. Default 0.
+    /// For host candidates. Default 0. A host with IPv4 and IPv6 waits 250 ms at least, since the
+    /// pair that is valid first need not be of the family that is preferred.
     pub host: Duration,
     /// For server-reflexive candidates. Default 200 ms.
     pub server_reflexive: Duration,
