@@ -12,10 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 pub(crate) use self::attribute::is_ice_char;
-pub(crate) use self::preference::{
-    LOCAL_PREFERENCE_MAX, local_preferences, with_local_preference,
-};
 pub use self::attribute::{CandidateAttribute, CandidateSyntaxError, CandidateType};
+pub(crate) use self::preference::{LOCAL_PREFERENCE_MAX, local_preferences, with_local_preference};
 use crate::signaling::message::{CallId, TrickledCandidate};
 
 /// How much a [`CandidateBuffer`] remembers.

@@ -30,8 +30,8 @@ use webrtc_util::vnet::router::{Nic, Router, RouterConfig};
 
 pub(crate) use self::address::{real_of, virtual_of};
 use self::datagram::Datagram;
-use self::families::{HostAddresses, Purpose, ServerAddresses};
 pub(crate) use self::families::{Family, is_candidate};
+use self::families::{HostAddresses, Purpose, ServerAddresses};
 use self::traffic::{Inbound, Outbound, Packet, Traffic};
 use super::servers::UsableServer;
 use crate::candidates::{LOCAL_PREFERENCE_MAX, local_preferences};

@@ -191,7 +191,10 @@ impl Generation {
             return Err(Unusable::Transport);
         }
         // The zone of a link-local address means nothing here.
-        let (address, _zone) = attribute.address.split_once('%').unwrap_or((&attribute.address, ""));
+        let (address, _zone) = attribute
+            .address
+            .split_once('%')
+            .unwrap_or((&attribute.address, ""));
         let address: IpAddr = address.parse().map_err(|_| Unusable::HostName)?;
         if !is_candidate(address) {
             return Err(Unusable::Scope);
@@ -413,10 +416,8 @@ async fn announced(
         CandidateType::Host => base,
         _ => real_address(candidate.addr()),
     };
-    attribute.priority = with_local_preference(
-        attribute.priority,
-        announcer.local_preference(base.ip()),
-    );
+    attribute.priority =
+        with_local_preference(attribute.priority, announcer.local_preference(base.ip()));
     attribute.address = address.ip().to_string();
     attribute.port = address.port();
     if attribute.related.is_some() {

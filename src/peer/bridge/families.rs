@@ -171,10 +171,7 @@ pub(crate) fn is_candidate(address: IpAddr) -> bool {
     let is_site_local = first & 0xffc0 == 0xfec0;
     // `::/96`, with the unspecified address, and `::ffff:0:0/96`.
     let is_ipv4_inside = address.to_ipv4().is_some();
-    !(address.is_unicast_link_local()
-        || address.is_multicast()
-        || is_site_local
-        || is_ipv4_inside)
+    !(address.is_unicast_link_local() || address.is_multicast() || is_site_local || is_ipv4_inside)
 }
 
 #[cfg(test)]
@@ -193,8 +190,8 @@ mod tests {
     #[track_caller]
     fn check(found: &[&str], own: &[&str], purpose: Purpose, expected: [&str; 3]) {
         let found: Vec<_> = found.iter().map(|each| ip(each)).collect();
-        let mut chosen = ServerAddresses::choose(&found, 3478, &host(own), purpose)
-            .expect("a family in common");
+        let mut chosen =
+            ServerAddresses::choose(&found, 3478, &host(own), purpose).expect("a family in common");
         let sent = [(); 3].map(|()| chosen.next());
         assert_eq!(sent, expected.map(|each| SocketAddr::new(ip(each), 3478)));
     }
