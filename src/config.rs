@@ -68,7 +68,7 @@ pub enum TransportKind {
     Polling,
 }
 
-/// How the client finds and keeps a path for audio.
+/// How the client finds and keeps a path for audio, over IPv4 and IPv6 alike.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IceConfig {
     /// STUN and TURN servers. Default: the list that got through in the field. TURN entries without
@@ -133,7 +133,9 @@ pub enum TransportPolicy {
 /// A STUN or TURN server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IceServer {
-    /// `stun:host:port` or `turn:host:port[?transport=udp|tcp]` (RFC 7064, RFC 7065).
+    /// `stun:host:port` or `turn:host:port[?transport=udp|tcp]` (RFC 7064, RFC 7065); an IPv6
+    /// address stands in brackets. Of a name with addresses of both families, TURN uses the first
+    /// and falls back to the other, STUN uses IPv4 where this host has it.
     pub url: String,
     /// The user name and password of a TURN server.
     pub credentials: Option<Credentials>,
