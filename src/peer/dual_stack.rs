@@ -142,6 +142,41 @@ async fn hosts_with_both_families_prefer_ipv6() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_ipv6_candidate_that_comes_a_little_later_is_still_preferred() {
+    let cable = Cable::default();
+    let mut offerer = side_on(
+        cable.host(&[ALICE_V4, ALICE_V6]),
+        IceRole::Controlling,
+        ice(),
+    );
+    let mut answerer = side_on(cable.host(&[BOB_V4, BOB_V6]), IceRole::Controlled, ice());
+    introduce(&offerer, &answerer, |_| {});
+    let mut candidates = Vec::new();
+    while candidates.len() < 2 {
+        if let Some(PeerEvent::LocalCandidate(candidate)) = answerer.events.recv().await {
+            candidates.push(candidate);
+        }
+    }
+    candidates.sort_by_key(|each| each.candidate.contains(BOB_V6));
+    for candidate in &candidates {
+        offerer
+            .connection
+            .add_remote_candidate(candidate)
+            .expect("of the announced generation");
+        // The clock is paused: enough for checks of the first, not for the end of the wait.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let seen = run_until(&mut offerer, &mut answerer, |events| {
+        selected(events).is_some()
+    });
+    let [at_offerer, _] = seen.await;
+    let expected = [ALICE_V6, BOB_V6].map(|each| each.parse().expect("an address"));
+    assert_eq!(selected(&at_offerer), Some(expected));
+    offerer.connection.close().await;
+    answerer.connection.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn hosts_meet_in_the_family_that_both_have() {
     let both: &[&str] = &[ALICE_V4, ALICE_V6];
     check([both, &[BOB_V4]], [ALICE_V4, BOB_V4]).await;
