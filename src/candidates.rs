@@ -5,6 +5,7 @@
 //! description, so buffering is the application's duty: [`CandidateBuffer`] is that duty.
 
 mod attribute;
+mod preference;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,7 @@ use thiserror::Error;
 
 pub(crate) use self::attribute::is_ice_char;
 pub use self::attribute::{CandidateAttribute, CandidateSyntaxError, CandidateType};
+pub(crate) use self::preference::{LOCAL_PREFERENCE_MAX, local_preferences, with_local_preference};
 use crate::signaling::message::{CallId, TrickledCandidate};
 
 /// How much a [`CandidateBuffer`] remembers.

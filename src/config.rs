@@ -68,7 +68,7 @@ pub enum TransportKind {
     Polling,
 }
 
-/// How the client finds and keeps a path for audio.
+/// How the client finds and keeps a path for audio, over IPv4 and IPv6 alike.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IceConfig {
     /// STUN and TURN servers. Default: the list that got through in the field. All are asked at the
@@ -112,7 +112,8 @@ pub struct IceConfig {
 /// could be direct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptanceWaits {
-    /// For host candidates. Default 0.
+    /// For host candidates. Default 0. A host with IPv4 and IPv6 waits 250 ms at least, since the
+    /// pair that is valid first need not be of the family that is preferred.
     pub host: Duration,
     /// For server-reflexive candidates. Default 200 ms.
     pub server_reflexive: Duration,
@@ -135,7 +136,9 @@ pub enum TransportPolicy {
 /// A STUN or TURN server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IceServer {
-    /// `stun:host:port` or `turn:host:port[?transport=udp|tcp]` (RFC 7064, RFC 7065).
+    /// `stun:host:port` or `turn:host:port[?transport=udp|tcp]` (RFC 7064, RFC 7065); an IPv6
+    /// address stands in brackets. Of a name with addresses of both families, TURN uses the first
+    /// and falls back to the other, STUN uses IPv4 where this host has it.
     pub url: String,
     /// The user name and password of a TURN server.
     pub credentials: Option<Credentials>,

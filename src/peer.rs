@@ -7,8 +7,12 @@
 //! `srtp` encrypts the audio with keys from DTLS.
 
 mod bridge;
+#[cfg(test)]
+mod cable;
 pub mod connection;
 mod dtls;
+#[cfg(test)]
+mod dual_stack;
 pub mod failure;
 mod generation;
 #[cfg(test)]

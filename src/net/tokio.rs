@@ -40,7 +40,8 @@ impl TokioNet {
     }
 
     /// The same network, but [`interfaces`](Net::interfaces) announces 127.0.0.1 and nothing else,
-    /// so that a call stays on this machine: for tests and demonstrations.
+    /// so that a call stays on this machine: for tests and demonstrations. Not `::1` beside it, so
+    /// that one path is tried and no other.
     #[must_use]
     pub const fn loopback_only() -> Self {
         Self {
@@ -244,6 +245,24 @@ mod tests {
                 interface("wlan0", "2001:db8::7")
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn datagrams_go_over_ipv6_where_the_host_has_it() {
+        let local = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+        let class = TrafficClass::ExpeditedForwarding;
+        let Ok(sender) = TokioNet::new().bind_datagram(local, class).await else {
+            // A host without IPv6.
+            return;
+        };
+        let receiver = TokioNet::new().bind_datagram(local, class).await;
+        let receiver = receiver.expect("a second port");
+        let remote = receiver.local_addr().expect("bound");
+        sender.send_to(b"hello", remote).await.expect("sent");
+        let mut buffer = [0; 16];
+        let (length, source) = receiver.recv_from(&mut buffer).await.expect("alive");
+        assert_eq!(&buffer[..length], b"hello");
+        assert_eq!(source, sender.local_addr().expect("bound"));
     }
 
     #[tokio::test]

@@ -4,9 +4,13 @@
 //! when the agent first sends from it or announces it as a candidate. The real socket has a port
 //! of its own, so candidates are announced under [`Bridge::announced`], never under the address
 //! that the agent chose.
+//!
+//! Both families of addresses pass as they are between peers. Towards servers the agent's IPv4
+//! sockets stand for the whole host, and the bridge chooses the family.
 
 mod address;
 mod datagram;
+mod families;
 mod stun;
 mod traffic;
 mod turn_stream;
@@ -21,15 +25,19 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
+use webrtc_util::vnet::interface::Interface as VirtualInterface;
 use webrtc_util::vnet::net::{Net as VirtualNet, NetConfig};
 use webrtc_util::vnet::router::{Nic, Router, RouterConfig};
 
 pub(crate) use self::address::{real_of, virtual_of};
 use self::datagram::Datagram;
+pub(crate) use self::families::{Family, is_candidate};
+use self::families::{HostAddresses, Purpose, ServerAddresses};
 use self::stun::Header;
 use self::traffic::{Inbound, Outbound, Packet, Traffic};
 use self::turn_stream::Link;
 use super::servers::{Transport, UsableServer};
+use crate::candidates::{LOCAL_PREFERENCE_MAX, local_preferences};
 use crate::net::{DatagramSocket, Net, TrafficClass};
 
 /// How long a server's name may take to resolve. The others do not wait for it.
@@ -44,6 +52,9 @@ const WAITING_PACKETS_MAX: usize = 16;
 /// The longest datagram that is read: the agent's own buffers are no larger.
 const DATAGRAM_BYTES_MAX: usize = 8192;
 
+/// The interface of every virtual network that is not loopback.
+const VIRTUAL_INTERFACE: &str = "eth0";
+
 /// How long the virtual network may take to accept a packet. Its queues block when full, and one
 /// socket that nobody reads must not stop the others.
 const DELIVERY_TIMEOUT: Duration = Duration::from_millis(100);
@@ -55,7 +66,7 @@ pub(crate) enum BridgeError {
     #[error("cannot list interfaces: {0}")]
     Interfaces(#[source] io::Error),
     /// There is no address to send from.
-    #[error("no interface has an IPv4 address")]
+    #[error("no interface has an address that candidates can be gathered from")]
     NoAddress,
     /// The virtual network did not take its configuration: a fault of ours.
     #[error("virtual network: {0}")]
@@ -79,8 +90,9 @@ pub(crate) struct Announcer {
 struct Inner {
     net: Arc<dyn Net>,
     class: TrafficClass,
-    /// Where sockets on the unspecified address send from.
-    first_address: IpAddr,
+    addresses: HostAddresses,
+    /// Of each real address. Empty on a host with IPv4 alone, where the agent's priorities stand.
+    preferences: BTreeMap<IpAddr, u16>,
     nic: Arc<tokio::sync::Mutex<dyn Nic + Send + Sync>>,
     state: Mutex<State>,
     /// Held while a socket is bound, so that no virtual address gets two.
@@ -96,7 +108,9 @@ struct Inner {
 
 struct State {
     traffic: Traffic,
-    sockets: BTreeMap<SocketAddr, RealSocket>,
+    /// By the agent's socket and what it sends over: a socket that stands for the whole host may
+    /// need one of each family.
+    sockets: BTreeMap<(SocketAddr, Family), RealSocket>,
     servers: BTreeMap<SocketAddr, Server>,
     /// Which server stands behind a real address, by the agent's socket.
     server_of: BTreeMap<(SocketAddr, SocketAddr), SocketAddr>,
@@ -113,14 +127,14 @@ struct RealSocket {
 enum Server {
     /// Its name is being resolved; what was sent to it waits.
     Resolving(Vec<Packet>),
-    At(SocketAddr),
+    At(ServerAddresses),
     /// At this address, over TCP.
     OverTcp(SocketAddr),
     Unknown,
 }
 
 impl Bridge {
-    /// Opens a virtual network with the IPv4 addresses of `net` and starts to resolve `servers`.
+    /// Opens a virtual network with the addresses of `net` and starts to resolve `servers`.
     ///
     /// # Errors
     ///
@@ -131,14 +145,14 @@ impl Bridge {
         servers: &[UsableServer],
         backup_ping_interval: Duration,
     ) -> Result<Self, BridgeError> {
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        for interface in net.interfaces().map_err(BridgeError::Interfaces)? {
-            let seen = virtual_of(interface.address);
-            if seen.is_ipv4() && !addresses.contains(&seen) {
-                addresses.push(seen);
-            }
-        }
-        let first_address = *addresses.first().ok_or(BridgeError::NoAddress)?;
+        let interfaces = net.interfaces().map_err(BridgeError::Interfaces)?;
+        let addresses = HostAddresses::new(interfaces.into_iter().map(|each| each.address))
+            .ok_or(BridgeError::NoAddress)?;
+        let preferences = if addresses.has(Family::V6) {
+            local_preferences(addresses.of(Family::V4), addresses.of(Family::V6))
+        } else {
+            BTreeMap::new()
+        };
 
         let (outbound, packets) = mpsc::channel(OUTBOUND_PACKETS_MAX);
         let (virtual_net, router) = open_virtual_net(&addresses, outbound).await?;
@@ -164,7 +178,8 @@ impl Bridge {
         let inner = Arc::new(Inner {
             net,
             class,
-            first_address,
+            addresses,
+            preferences,
             nic: virtual_net.get_nic()?,
             state: Mutex::new(state),
             binding: tokio::sync::Mutex::new(()),
@@ -180,8 +195,12 @@ impl Bridge {
         });
         inner.spawn(Arc::clone(&inner).carry_outbound(packets));
         for (place, server) in &named {
-            let resolved =
-                Arc::clone(&inner).resolve(*place, server.host.clone(), server.transport);
+            let purpose = match server.turn {
+                Some(_) => Purpose::Turn,
+                None => Purpose::Stun,
+            };
+            let (host, transport) = (server.host.clone(), server.transport);
+            let resolved = Arc::clone(&inner).resolve(*place, host, transport, purpose);
             inner.spawn(resolved);
         }
         Ok(Self {
@@ -201,6 +220,11 @@ impl Bridge {
     /// [`Bridge::start`].
     pub(crate) fn servers(&self) -> &[SocketAddr] {
         &self.servers
+    }
+
+    /// Whether this host has an address of `family`.
+    pub(crate) fn has(&self, family: Family) -> bool {
+        self.inner.addresses.has(family)
     }
 
     /// Finds real addresses, and may outlive the bridge.
@@ -235,7 +259,7 @@ impl Bridge {
         let flushed = self.inner.flushed.notified();
         let socket = match self
             .virtual_net
-            .bind(SocketAddr::new(self.inner.first_address, 0))
+            .bind(SocketAddr::new(self.inner.addresses.first_seen(), 0))
             .await
         {
             Ok(socket) => socket,
@@ -275,24 +299,44 @@ impl fmt::Debug for Bridge {
 
 impl Announcer {
     /// The real address of the agent's socket `seen`, which is bound now if it was not. The port
-    /// alone identifies a socket on the unspecified address.
+    /// alone identifies a socket on the unspecified address; where its server was reached over
+    /// IPv6, so is what the server told about it.
     ///
     /// # Errors
     ///
     /// What the network answers to the attempt to bind.
     pub(crate) async fn announced(&self, seen: SocketAddr) -> io::Result<SocketAddr> {
-        let seen = if seen.ip().is_unspecified() {
-            SocketAddr::new(self.inner.first_address, seen.port())
-        } else {
-            seen
+        let own = Family::of(seen.ip());
+        if !seen.ip().is_unspecified() {
+            return Ok(self.inner.socket(seen, own).await?.address);
+        }
+        let seen = SocketAddr::new(self.inner.addresses.first_seen(), seen.port());
+        let bound = {
+            let state = self.inner.state();
+            [Family::V4, Family::V6]
+                .iter()
+                .find_map(|family| state.sockets.get(&(seen, *family)))
+                .map(|socket| socket.address)
         };
-        Ok(self.inner.socket(seen).await?.address)
+        match bound {
+            Some(address) => Ok(address),
+            None => Ok(self.inner.socket(seen, own).await?.address),
+        }
+    }
+
+    /// The local preference of candidates whose base is at `real`.
+    pub(crate) fn local_preference(&self, real: IpAddr) -> u16 {
+        let preferences = &self.inner.preferences;
+        preferences
+            .get(&real)
+            .copied()
+            .unwrap_or(LOCAL_PREFERENCE_MAX)
     }
 
     /// Where the TCP connection begins over which the agent's socket with this port, on the
     /// unspecified address, talks to a TURN server; `None` where it talks over UDP.
     pub(crate) fn connection(&self, port: u16) -> Option<SocketAddr> {
-        let seen = SocketAddr::new(self.inner.first_address, port);
+        let seen = SocketAddr::new(self.inner.addresses.first_seen(), port);
         self.inner.link_address(seen)
     }
 }
@@ -355,7 +399,7 @@ impl Inner {
                 return;
             }
         };
-        let sent = match self.socket(packet.local).await {
+        let sent = match self.socket(packet.local, Family::of(remote.ip())).await {
             Ok(socket) => socket.socket.send_to(&packet.payload, remote).await,
             Err(error) => Err(error),
         };
@@ -378,9 +422,10 @@ impl Inner {
                 real_of(packet.remote.ip()),
                 packet.remote.port(),
             )),
-            Some(Server::At(real)) => {
-                server_of.insert((packet.local, *real), packet.remote);
-                Route::To(*real)
+            Some(Server::At(addresses)) => {
+                let real = addresses.next();
+                server_of.insert((packet.local, real), packet.remote);
+                Route::To(real)
             }
             Some(Server::OverTcp(real)) => Route::OverTcp(*real),
             Some(Server::Resolving(waiting)) => {
@@ -394,23 +439,26 @@ impl Inner {
     }
 
     /// Finds where the server at `place` really is, and sends what waited for it.
-    async fn resolve(self: Arc<Self>, place: SocketAddr, host: String, transport: Transport) {
+    async fn resolve(
+        self: Arc<Self>,
+        place: SocketAddr,
+        host: String,
+        transport: Transport,
+        purpose: Purpose,
+    ) {
         let found = match timeout(RESOLVE_TIMEOUT, self.net.resolve(&host)).await {
-            Ok(Ok(addresses)) => addresses
-                .into_iter()
-                .find(IpAddr::is_ipv4)
-                .ok_or_else(|| "it has no IPv4 address".to_owned()),
+            Ok(Ok(found)) => {
+                ServerAddresses::choose(&found, place.port(), &self.addresses, purpose)
+                    .ok_or_else(|| "it has no address of a family that this host has".to_owned())
+            }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {RESOLVE_TIMEOUT:?}")),
         };
         let server = match found {
-            Ok(address) => {
-                let real = SocketAddr::new(address, place.port());
-                match transport {
-                    Transport::Udp => Server::At(real),
-                    Transport::Tcp => Server::OverTcp(real),
-                }
-            }
+            Ok(mut addresses) => match transport {
+                Transport::Udp => Server::At(addresses),
+                Transport::Tcp => Server::OverTcp(addresses.next()),
+            },
             Err(reason) => {
                 tracing::warn!(
                     host,
@@ -429,22 +477,25 @@ impl Inner {
         }
     }
 
-    /// The real socket behind the agent's socket `seen`.
-    async fn socket(self: &Arc<Self>, seen: SocketAddr) -> io::Result<RealSocket> {
-        if let Some(socket) = self.state().sockets.get(&seen) {
+    /// The real socket behind the agent's socket `seen` for what goes over `family`.
+    async fn socket(self: &Arc<Self>, seen: SocketAddr, family: Family) -> io::Result<RealSocket> {
+        if let Some(socket) = self.state().sockets.get(&(seen, family)) {
             return Ok(socket.clone());
         }
         let _binding = self.binding.lock().await;
-        if let Some(socket) = self.state().sockets.get(&seen) {
+        if let Some(socket) = self.state().sockets.get(&(seen, family)) {
             return Ok(socket.clone());
         }
-        let local = SocketAddr::new(real_of(seen.ip()), 0);
+        let local = self.addresses.real_for(seen.ip(), family);
+        let local = local.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let local = SocketAddr::new(local, 0);
         let socket = self.net.bind_datagram(local, self.class).await?;
         let real = RealSocket {
             address: socket.local_addr()?,
             socket,
         };
-        self.state().sockets.insert(seen, real.clone());
+        let key = (seen, family);
+        self.state().sockets.insert(key, real.clone());
         self.spawn(Arc::clone(self).carry_inbound(seen, real.clone()));
         Ok(real)
     }
@@ -463,16 +514,21 @@ impl Inner {
                     return;
                 }
             };
-            let remote = self
-                .state()
-                .server_of
-                .get(&(local, source))
-                .copied()
-                .unwrap_or_else(|| SocketAddr::new(virtual_of(source.ip()), source.port()));
-            let packet = Packet {
-                local,
-                remote,
-                payload: buffer[..length].to_vec(),
+            let packet = {
+                let mut state = self.state();
+                let place = state.server_of.get(&(local, source)).copied();
+                if let Some(Server::At(addresses)) =
+                    place.and_then(|place| state.servers.get_mut(&place))
+                {
+                    addresses.answered(source);
+                }
+                let remote = place
+                    .unwrap_or_else(|| SocketAddr::new(virtual_of(source.ip()), source.port()));
+                Packet {
+                    local,
+                    remote,
+                    payload: buffer[..length].to_vec(),
+                }
             };
             self.arrived(packet).await;
         }
@@ -527,11 +583,15 @@ enum Route {
 
 /// A virtual network whose every packet goes to `outbound` instead of being routed.
 async fn open_virtual_net(
-    addresses: &[IpAddr],
+    addresses: &HostAddresses,
     outbound: mpsc::Sender<Packet>,
 ) -> Result<(Arc<VirtualNet>, Arc<tokio::sync::Mutex<Router>>), BridgeError> {
     let virtual_net = Arc::new(VirtualNet::new(Some(NetConfig {
-        static_ips: addresses.iter().map(ToString::to_string).collect(),
+        static_ips: addresses
+            .seen(Family::V4)
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         ..NetConfig::default()
     })));
     let mut router = Router::new(RouterConfig {
@@ -542,6 +602,16 @@ async fn open_virtual_net(
     })?;
     let nic = virtual_net.get_nic()?;
     router.add_net(Arc::clone(&nic)).await?;
+    // A router has one family; the interface that it has filled takes the other as well.
+    let v6: Result<Vec<_>, _> = addresses
+        .seen(Family::V6)
+        .into_iter()
+        .map(|address| VirtualInterface::convert(SocketAddr::new(address, 0), None))
+        .collect();
+    nic.lock()
+        .await
+        .add_addrs_to_interface(VIRTUAL_INTERFACE, &v6?)
+        .await?;
     router
         .add_chunk_filter(Box::new(move |chunk| {
             let packet = Packet {

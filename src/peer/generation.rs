@@ -3,7 +3,7 @@
 //! A restart is a new generation beside the old one, since the agent's own `restart` refuses while
 //! it gathers.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,21 +11,22 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use webrtc_ice::agent::Agent;
-use webrtc_ice::agent::agent_config::AgentConfig;
+use webrtc_ice::agent::agent_config::{AgentConfig, IpFilterFn};
 use webrtc_ice::candidate::candidate_base::unmarshal_candidate;
 use webrtc_ice::candidate::{Candidate, CandidateType as AgentCandidateType};
 use webrtc_ice::mdns::MulticastDnsMode;
 use webrtc_ice::network_type::NetworkType;
 use webrtc_ice::state::ConnectionState;
+use webrtc_ice::udp_network::{EphemeralUDP, UDPNetwork};
 use webrtc_ice::url::{ProtoType, SchemeType, Url};
 use webrtc_util::Conn;
 
-use super::bridge::{Announcer, Bridge, BridgeError, real_of, virtual_of};
+use super::bridge::{Announcer, Bridge, BridgeError, Family, is_candidate, real_of, virtual_of};
 use super::connection::{IceRole, IceState};
 use super::failure::PeerFailure;
 use super::sdp::IceCredentials;
 use super::servers;
-use crate::candidates::{CandidateAttribute, CandidateType};
+use crate::candidates::{CandidateAttribute, CandidateType, with_local_preference};
 use crate::config::{IceConfig, TransportPolicy};
 use crate::net::{Net, TrafficClass};
 
@@ -43,6 +44,16 @@ const GATHERING_GRACE: Duration = Duration::from_millis(500);
 
 /// How long the end of a generation is waited for. It goes on in the background.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a host with both families waits at least before it selects a pair of host candidates.
+/// The pair that is valid first is selected otherwise, and which one that is says nothing about
+/// the families. As long as a client with both families waits between two attempts (RFC 8305
+/// section 5).
+const DUAL_STACK_WAIT: Duration = Duration::from_millis(250);
+
+/// The agent's ports on a host with IPv6. Its sockets to TURN servers take theirs from 5000 to
+/// 5999, on all addresses at once, and are refused a port that an IPv6 socket has.
+const IPV6_HOST_PORTS: (u16, u16) = (6000, 6999);
 
 type SharedCandidate = Arc<dyn Candidate + Send + Sync>;
 
@@ -69,8 +80,10 @@ pub(crate) struct Selected {
 pub(crate) enum Unusable {
     #[error("only UDP candidates are paired")]
     Transport,
-    #[error("only IPv4 candidates are paired")]
+    #[error("this host has no IPv6 address")]
     Family,
+    #[error("an address of its scope is of no use to another host")]
+    Scope,
     #[error("names in candidates are not resolved")]
     HostName,
     #[error("the agent refuses it")]
@@ -182,13 +195,23 @@ impl Generation {
         if attribute.transport != "udp" {
             return Err(Unusable::Transport);
         }
-        let address = attribute.address.parse().map_err(|_| Unusable::HostName)?;
-        let seen = virtual_of(address);
-        if !seen.is_ipv4() {
+        // The zone of a link-local address means nothing here.
+        let (address, _zone) = attribute
+            .address
+            .split_once('%')
+            .unwrap_or((&attribute.address, ""));
+        let address: IpAddr = address.parse().map_err(|_| Unusable::HostName)?;
+        if !is_candidate(address) {
+            return Err(Unusable::Scope);
+        }
+        // A candidate of IPv4 may pair with a relayed one even where the host has none of its own,
+        // while TURN servers relay to IPv6 only on request (RFC 8656 section 14.6).
+        if address.is_ipv6() && !self.parts().bridge.has(Family::V6) {
             return Err(Unusable::Family);
         }
         let translated = CandidateAttribute {
-            address: seen.to_string(),
+            // In the one form that the agent compares (RFC 5952).
+            address: virtual_of(address).to_string(),
             // Of no use for pairing, and the agent reads nothing behind them.
             extensions: Vec::new(),
             ..attribute.clone()
@@ -281,6 +304,13 @@ fn agent_config(
         ],
         TransportPolicy::RelayOnly => vec![AgentCandidateType::Relay],
     };
+    let has_v6 = bridge.has(Family::V6);
+    let has_v4 = bridge.has(Family::V4);
+    let host_wait = if has_v4 && has_v6 {
+        ice.acceptance.host.max(DUAL_STACK_WAIT)
+    } else {
+        ice.acceptance.host
+    };
     AgentConfig {
         urls,
         local_ufrag: credentials.ufrag().to_owned(),
@@ -289,11 +319,23 @@ fn agent_config(
         disconnected_timeout: Some(ice.receiving_timeout),
         failed_timeout: Some(ice.failed_timeout),
         keepalive_interval: Some(CONSENT_INTERVAL),
-        network_types: vec![NetworkType::Udp4],
+        udp_network: if has_v6 {
+            let (first, last) = IPV6_HOST_PORTS;
+            UDPNetwork::Ephemeral(EphemeralUDP::new(first, last).expect("first to last"))
+        } else {
+            UDPNetwork::default()
+        },
+        // IPv4 is always there: it is the only family in which the agent asks servers.
+        network_types: if has_v6 {
+            vec![NetworkType::Udp4, NetworkType::Udp6]
+        } else {
+            vec![NetworkType::Udp4]
+        },
+        ip_filter: Arc::new((!has_v4).then(|| -> IpFilterFn { Box::new(|ip| ip.is_ipv6()) })),
         candidate_types,
         check_interval: ice.check_interval,
         max_binding_requests: Some(ice.binding_requests_max),
-        host_acceptance_min_wait: Some(ice.acceptance.host),
+        host_acceptance_min_wait: Some(host_wait),
         srflx_acceptance_min_wait: Some(ice.acceptance.server_reflexive),
         prflx_acceptance_min_wait: Some(ice.acceptance.peer_reflexive),
         relay_acceptance_min_wait: Some(ice.acceptance.relayed),
@@ -395,13 +437,15 @@ async fn announced(
         CandidateType::Host => base,
         _ => real_address(candidate.addr()),
     };
+    attribute.priority =
+        with_local_preference(attribute.priority, announcer.local_preference(base.ip()));
     attribute.address = address.ip().to_string();
     attribute.port = address.port();
     if attribute.related.is_some() {
         attribute.related = Some(match policy {
             TransportPolicy::All => (base.ip().to_string(), base.port()),
             // The other side shall learn no address of this host.
-            TransportPolicy::RelayOnly => (Ipv4Addr::UNSPECIFIED.to_string(), 9),
+            TransportPolicy::RelayOnly => (unspecified(address.ip()).to_string(), 9),
         });
     }
     Some(attribute)
@@ -417,6 +461,14 @@ async fn local_address(announcer: &Announcer, candidate: &SharedCandidate) -> So
 
 fn real_address(seen: SocketAddr) -> SocketAddr {
     SocketAddr::new(real_of(seen.ip()), seen.port())
+}
+
+/// The unspecified address of the family of `address`.
+fn unspecified(address: IpAddr) -> IpAddr {
+    match Family::of(address) {
+        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    }
 }
 
 fn kind(candidate: &SharedCandidate) -> CandidateType {

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use turn::relay::relay_static::RelayAddressGeneratorStatic;
 use turn::server::config::{ConnConfig, ServerConfig};
 
+use super::cable::OneUser;
 use super::sdp::{Fingerprint, SessionDescription};
 use super::*;
 use crate::candidates::{CandidateAttribute, CandidateType};
@@ -84,23 +85,23 @@ impl DatagramSocket for LoopbackSocket {
     }
 }
 
-struct Side {
-    connection: PeerConnection,
-    events: mpsc::UnboundedReceiver<PeerEvent>,
+pub(super) struct Side {
+    pub(super) connection: PeerConnection,
+    pub(super) events: mpsc::UnboundedReceiver<PeerEvent>,
 }
 
 fn side(role: IceRole, ice: IceConfig) -> Side {
     side_on(Arc::new(Loopback), role, ice)
 }
 
-fn side_on(net: Arc<Loopback>, role: IceRole, ice: IceConfig) -> Side {
+pub(super) fn side_on(net: Arc<dyn Net>, role: IceRole, ice: IceConfig) -> Side {
     let (connection, events) = PeerConnection::new(net, ice, &MediaConfig::default(), role)
         .expect("a certificate can be made");
     Side { connection, events }
 }
 
 /// The default configuration without servers.
-fn ice() -> IceConfig {
+pub(super) fn ice() -> IceConfig {
     IceConfig {
         servers: Vec::new(),
         ..IceConfig::default()
@@ -113,7 +114,7 @@ fn through_text(description: &SessionDescription) -> SessionDescription {
 }
 
 /// Exchanges descriptions and starts both sides.
-fn introduce(offerer: &Side, answerer: &Side, tamper: impl Fn(&mut SessionDescription)) {
+pub(super) fn introduce(offerer: &Side, answerer: &Side, tamper: impl Fn(&mut SessionDescription)) {
     let offer = offerer.connection.local_description().expect("an offer");
     answerer
         .connection
@@ -133,7 +134,7 @@ fn introduce(offerer: &Side, answerer: &Side, tamper: impl Fn(&mut SessionDescri
 }
 
 /// Trickles candidates both ways until `enough` holds for both sides' events.
-async fn run_until(
+pub(super) async fn run_until(
     offerer: &mut Side,
     answerer: &mut Side,
     enough: impl Fn(&[PeerEvent]) -> bool,
@@ -292,8 +293,8 @@ async fn closing_or_dropping_leaves_nothing_behind() {
     let metrics = tokio::runtime::Handle::current().metrics();
     let tasks_before = metrics.num_alive_tasks();
     let net = Arc::new(Loopback);
-    let mut offerer = side_on(Arc::clone(&net), IceRole::Controlling, ice());
-    let mut answerer = side_on(Arc::clone(&net), IceRole::Controlled, ice());
+    let mut offerer = side_on(net.clone(), IceRole::Controlling, ice());
+    let mut answerer = side_on(net.clone(), IceRole::Controlled, ice());
     introduce(&offerer, &answerer, |_| {});
     let connected = |events: &[PeerEvent]| events.contains(&PeerEvent::DtlsConnected);
     run_until(&mut offerer, &mut answerer, connected).await;
@@ -312,20 +313,6 @@ async fn closing_or_dropping_leaves_nothing_behind() {
         metrics.num_alive_tasks() - tasks_before,
         Arc::strong_count(&net) - 1
     );
-}
-
-/// Accepts one user with one password.
-struct OneUser;
-
-impl turn::auth::AuthHandler for OneUser {
-    fn auth_handle(
-        &self,
-        username: &str,
-        realm: &str,
-        _: SocketAddr,
-    ) -> Result<Vec<u8>, turn::Error> {
-        Ok(turn::auth::generate_auth_key(username, realm, "password"))
-    }
 }
 
 /// A STUN and TURN server on loopback, and its port.

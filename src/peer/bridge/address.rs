@@ -1,13 +1,17 @@
 //! Which addresses the ICE agent sees in place of the real ones (pure).
 //!
 //! The agent's virtual network delivers loopback destinations inside itself and knows no names.
-//! So loopback addresses and servers stand under addresses of class E (240.0.0.0/4), which no
-//! real host has; everything else keeps its own address.
+//! So loopback addresses and servers stand under addresses of class E (240.0.0.0/4) or, for `::1`,
+//! of the prefix that routers discard (RFC 6666), which no real host has; everything else keeps its
+//! own address.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The first octet under which 127.0.0.0/8 appears.
 const LOOPBACK_OCTET: u8 = 247;
+
+/// Under which `::1` appears.
+const LOOPBACK_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1);
 
 /// The first octet of the addresses that stand for servers.
 const SERVER_OCTET: u8 = 248;
@@ -22,6 +26,7 @@ pub(super) const FLUSH: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(24
 pub(crate) fn virtual_of(real: IpAddr) -> IpAddr {
     match real {
         IpAddr::V4(address) if address.is_loopback() => with_first_octet(address, LOOPBACK_OCTET),
+        IpAddr::V6(address) if address.is_loopback() => LOOPBACK_V6.into(),
         _ => real,
     }
 }
@@ -32,6 +37,7 @@ pub(crate) fn real_of(seen: IpAddr) -> IpAddr {
         IpAddr::V4(address) if address.octets()[0] == LOOPBACK_OCTET => {
             with_first_octet(address, 127)
         }
+        IpAddr::V6(LOOPBACK_V6) => Ipv6Addr::LOCALHOST.into(),
         _ => seen,
     }
 }
@@ -56,12 +62,17 @@ mod tests {
 
     #[test]
     fn loopback_is_hidden_and_found_again() {
-        let loopback: IpAddr = [127, 0, 0, 5].into();
-        assert!(!virtual_of(loopback).is_loopback());
-        assert_eq!(real_of(virtual_of(loopback)), loopback);
-        let ordinary: IpAddr = [10, 0, 0, 5].into();
-        assert_eq!(virtual_of(ordinary), ordinary);
-        assert_eq!(real_of(ordinary), ordinary);
+        for loopback in [[127, 0, 0, 5].into(), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+            assert!(!virtual_of(loopback).is_loopback());
+            assert_eq!(real_of(virtual_of(loopback)), loopback);
+        }
+        for ordinary in [
+            [10, 0, 0, 5].into(),
+            IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 5]),
+        ] {
+            assert_eq!(virtual_of(ordinary), ordinary);
+            assert_eq!(real_of(ordinary), ordinary);
+        }
     }
 
     #[test]
