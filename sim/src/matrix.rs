@@ -7,22 +7,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringtrue::audio::track::OpusTrack;
+use ringtrue::config::TransportPolicy;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
-use crate::check::oracle::{self, Availability, Layer, Prediction, Reach, Side};
-use crate::net::firewall::Passage;
-use crate::net::link::LinkConfig;
+use crate::check::oracle::{self, Layer, Prediction, Reach, Side};
+use crate::net::firewall::{FirewallConfig, Passage};
+use crate::net::link::{LinkConfig, LinkPair};
 use crate::net::loss::Probability;
 use crate::net::nat::{Filtering, Hairpin, Mapping, NatConfig};
 use crate::report::{CandidateType, Outcome, Report};
 use crate::scenario::Scenario;
 use crate::scenario::model::{
-    Action, CallPath, Expectation, Nat, Network, Peer, ScriptStep, Servers, Trigger,
+    Action, BACK_WITHIN, CallPath, Expectation, Families, Ipv6Firewall, NatBox, Network, Peer,
+    ScriptStep, Servers, Trigger,
 };
-
-/// What the client can do with the TURN servers' TCP ports, which the oracle has to know.
-const TURN_OVER_TCP: Availability = Availability::Down;
 
 /// What the NATs of carriers are in the matrix: RFC 6888 section 3 demands the mapping, and
 /// recommends the filtering.
@@ -114,9 +113,6 @@ pub enum MatrixError {
         /// What was asked for.
         given: Duration,
     },
-    /// The world has no such networks.
-    #[error("a second layer of NAT is not available yet: allowed is 1")]
-    Layers,
 }
 
 /// What came of one cell.
@@ -271,65 +267,98 @@ impl Cell {
             }
         };
         let [controlling, controlled] = self.udp.passages();
-        let servers = oracle::Servers {
-            turn_tcp: TURN_OVER_TCP,
-            ..oracle::Servers::ALL
-        };
         let sides = [
             side(CONTROLLING, self.controlling, controlling),
             side(CONTROLLED, self.controlled, controlled),
         ];
-        oracle::World::new(sides, servers)
+        oracle::World::new(sides, oracle::Servers::ALL)
             .expect("both sides are behind the same carrier or behind different ones")
             .predict()
     }
 
     /// The scenario of it, which expects what the oracle predicts.
-    ///
-    /// # Errors
-    ///
-    /// [`MatrixError::Layers`]: one layer of NAT is all that the world has yet.
-    pub fn scenario(&self, conditions: Conditions) -> Result<Scenario, MatrixError> {
-        if self.layers == Layers::Two {
-            return Err(MatrixError::Layers);
-        }
-        let (lan, uplink) = conditions.links();
-        let [controlling, controlled] = self.udp.passages();
-        let network = |home: Behaviour, udp| Network {
-            nat: Nat::Behaving {
-                mapping: home.mapping,
-                filtering: home.filtering,
-            },
-            udp,
-            lan,
-            uplink,
-        };
+    #[must_use]
+    pub fn scenario(&self, conditions: Conditions) -> Scenario {
         let [low, high] = TONES.map(|(name, _)| PathBuf::from(name));
         let peer = |network: &str, plays: &PathBuf| Peer {
             network: network.to_owned(),
             plays: plays.clone(),
         };
-        let networks = BTreeMap::from([
-            ("a".to_owned(), network(self.controlling, controlling)),
-            ("b".to_owned(), network(self.controlled, controlled)),
-        ]);
         let peers = BTreeMap::from([
             (CONTROLLING.to_owned(), peer("a", &low)),
             (CONTROLLED.to_owned(), peer("b", &high)),
         ]);
         let name = self.name();
-        Ok(Scenario {
+        Scenario {
             path: PathBuf::from(&name),
             about: name.clone(),
             name,
-            networks,
+            networks: self.networks(conditions),
             peers,
             tracks: tracks(),
             servers: Servers::default(),
+            policy: TransportPolicy::default(),
             script: script(),
+            faults: Vec::new(),
             expect: expectation(self.predict().reach),
             talk: Some(TALK),
-        })
+        }
+    }
+
+    fn networks(&self, conditions: Conditions) -> BTreeMap<String, Network> {
+        let (lan, uplink) = conditions.links();
+        let network = |nat: NatConfig, udp, behind: Option<String>, uplink: LinkConfig| Network {
+            nat: Some(NatBox {
+                config: nat,
+                addresses: 1,
+            }),
+            firewall: FirewallConfig {
+                udp,
+                ..FirewallConfig::default()
+            },
+            proxy: None,
+            portal: None,
+            behind,
+            subnet: None,
+            families: Families::V4,
+            ipv6_firewall: Ipv6Firewall::default(),
+            lan: LinkPair::symmetric(lan),
+            uplink: LinkPair::symmetric(uplink),
+        };
+        let carrier = |hairpin| {
+            let config = NatConfig {
+                hairpin,
+                ..CARRIER.config()
+            };
+            // The way to the core is one way, whoever's cable it is.
+            let short = LinkConfig::lossless(uplink.delay / 2);
+            network(config, Passage::Open, None, short)
+        };
+        let mut networks = BTreeMap::new();
+        let carriers = match (self.layers, self.hairpin) {
+            (Layers::One, _) => [None, None],
+            (Layers::Two, Some(hairpin)) => {
+                networks.insert("carrier".to_owned(), carrier(hairpin));
+                [(); 2].map(|()| Some("carrier".to_owned()))
+            }
+            (Layers::Two, None) => ["carrier-a", "carrier-b"].map(|name| {
+                networks.insert(name.to_owned(), carrier(Hairpin::default()));
+                Some(name.to_owned())
+            }),
+        };
+        let homes = [("a", self.controlling), ("b", self.controlled)];
+        let passages = self.udp.passages();
+        for (((name, home), udp), behind) in homes.into_iter().zip(passages).zip(carriers) {
+            let uplink = match behind {
+                None => uplink,
+                Some(_) => LinkConfig {
+                    delay: uplink.delay.saturating_sub(uplink.delay / 2),
+                    ..uplink
+                },
+            };
+            networks.insert(name.to_owned(), network(home.config(), udp, behind, uplink));
+        }
+        networks
     }
 
     /// What came of it.
@@ -397,6 +426,7 @@ impl CellResult {
             hairpin: self.cell.hairpin.map(|hairpin| match hairpin {
                 Hairpin::Refused => "refused",
                 Hairpin::Translated => "translated",
+                Hairpin::InternalSource => "internal-source",
             }),
             udp: self.cell.udp,
             predicted: self.predicted.reach,
@@ -476,6 +506,7 @@ fn expectation(reach: Reach) -> Expectation {
         within: None,
         path: Some(path),
         selected: BTreeMap::new(),
+        back_within: BACK_WITHIN,
     };
     match reach {
         Reach::Direct => audio(CallPath::Direct),

@@ -36,7 +36,11 @@ fn random_nat(number: u64) -> NatConfig {
             idle: Duration::from_millis(rng.random_range(20_000..=600_000)),
             refresh: [Refresh::Outbound, Refresh::Both][rng.random_range(0..2)],
         },
-        hairpin: [Hairpin::Translated, Hairpin::Refused][rng.random_range(0..2)],
+        hairpin: [
+            Hairpin::Translated,
+            Hairpin::InternalSource,
+            Hairpin::Refused,
+        ][rng.random_range(0..3)],
         ..NatConfig::default()
     }
 }

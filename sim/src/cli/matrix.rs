@@ -43,8 +43,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let scenarios: Vec<Scenario> = cells
         .iter()
         .map(|cell| cell.scenario(conditions))
-        .collect::<Result<_, _>>()
-        .map_err(invalid)?;
+        .collect();
     let misclassified = misclassified(arguments.seed).map_err(|error| {
         CliError::Other(format!("a NAT of the matrix cannot be probed: {error}"))
     })?;

@@ -173,7 +173,9 @@ impl Probe {
             message.typ == BINDING_REQUEST && message.transaction_id == request.transaction_id
         };
         let came = self.send_until(socket, &request, to, is_it).await?;
+        let inside = socket.local_addr()?;
         Ok(match came {
+            Some((_, source)) if source == inside => Hairpin::InternalSource,
             Some(_) => Hairpin::Translated,
             None => Hairpin::Refused,
         })
@@ -276,7 +278,7 @@ impl Probe {
             message.typ == BINDING_SUCCESS && message.transaction_id == request.transaction_id
         };
         let answer = self.send_until(socket, &request, server, is_it).await?;
-        Ok(answer.and_then(|message| read(&message)))
+        Ok(answer.and_then(|(message, _)| read(&message)))
     }
 
     /// Repeats a request until what is waited for comes.
@@ -286,12 +288,12 @@ impl Probe {
         request: &Message,
         to: SocketAddr,
         is_it: impl Fn(&Message) -> bool,
-    ) -> Result<Option<Message>, ProbeError> {
+    ) -> Result<Option<(Message, SocketAddr)>, ProbeError> {
         for _ in 0..self.config.requests_max {
             socket.send_to(&request.raw, to).await?;
             let deadline = Instant::now() + self.config.retransmission_timeout;
-            if let Some(message) = receive(socket, deadline, &is_it).await? {
-                return Ok(Some(message));
+            if let Some(received) = receive(socket, deadline, &is_it).await? {
+                return Ok(Some(received));
             }
         }
         Ok(None)
@@ -347,16 +349,16 @@ async fn receive(
     socket: &dyn DatagramSocket,
     deadline: Instant,
     is_it: impl Fn(&Message) -> bool,
-) -> Result<Option<Message>, ProbeError> {
+) -> Result<Option<(Message, SocketAddr)>, ProbeError> {
     let mut buffer = [0; ANSWER_MAX];
     loop {
         let Ok(received) = timeout_at(deadline, socket.recv_from(&mut buffer)).await else {
             return Ok(None);
         };
-        let (length, _) = received?;
+        let (length, source) = received?;
         let mut message = Message::new();
         if message.unmarshal_binary(&buffer[..length]).is_ok() && is_it(&message) {
-            return Ok(Some(message));
+            return Ok(Some((message, source)));
         }
     }
 }

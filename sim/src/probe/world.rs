@@ -1,6 +1,6 @@
 //! A world for one NAT: a probing host behind it, and a STUN server with two addresses.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{Classification, ProbeConfig, ProbeError, classify};
 use crate::determinism::{Capture, Plugs, has_panicked, run_on_own_thread};
 use crate::net::link::LinkPair;
 use crate::net::nat::NatConfig;
-use crate::net::topology::{NetworkConfig, Topology};
+use crate::net::topology::{Families, HostId, NetworkConfig, Topology};
 use crate::seed::Seed;
 use crate::server::stun::{self, Corners};
 use crate::trace::Recorder;
@@ -53,14 +53,14 @@ fn in_world(config: &NatConfig, seed: Seed) -> Result<Classification, ProbeError
     let home = topology.add_network("home", home)?;
     let client = topology.add_host("client", home, link())?;
     let servers = [
-        topology.add_server("stun-1", link())?,
-        topology.add_server("stun-2", link())?,
+        topology.add_server("stun-1", link(), Families::V4)?,
+        topology.add_server("stun-2", link(), Families::V4)?,
     ];
     let mut world = World::new(capture, Recorder::new(Vec::new()), topology, Names::new());
     world.lengthen_steps(DELAY * 2);
 
     let corners = Corners {
-        addresses: servers.map(|server| world.address(server)),
+        addresses: servers.map(|server| address(&world, server)),
         ports: PORTS,
     };
     let nets = servers.map(|server| world.net(server) as Arc<dyn Net>);
@@ -70,7 +70,7 @@ fn in_world(config: &NatConfig, seed: Seed) -> Result<Classification, ProbeError
         }
     });
     let outcome = Arc::new(Mutex::new(None));
-    let (net, local) = (world.net(client), world.address(client));
+    let (net, local) = (world.net(client), address(&world, client));
     let server = SocketAddr::new(corners.addresses[0], corners.ports[0]);
     let found = Arc::clone(&outcome);
     world.domain(client).spawn(async move {
@@ -95,4 +95,10 @@ fn in_world(config: &NatConfig, seed: Seed) -> Result<Classification, ProbeError
         }
         world.step();
     }
+}
+
+/// The only address of a host.
+fn address(world: &World, host: HostId) -> IpAddr {
+    let mut addresses = world.addresses(host);
+    addresses.next().expect("every host has an address")
 }

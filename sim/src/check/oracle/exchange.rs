@@ -6,7 +6,7 @@ use std::fmt;
 use super::middlebox::{Address, Datagram, Endpoint, Family, Middlebox};
 use super::{Availability, Layer, Servers, Side};
 use crate::net::firewall::Passage;
-use crate::net::nat::Filtering;
+use crate::net::nat::{Filtering, Hairpin};
 
 /// How many times over a peer-reflexive address is learned from a check to an address that was
 /// itself learned so. Between two boxes that map each destination anew and admit everybody there is
@@ -313,9 +313,14 @@ impl Exchange {
                 let id = self.boxes[gateway].layer.id.clone();
                 return Err(Lost::At(Obstacle::HairpinRefused(id)));
             }
+            let inside = datagram.source;
             datagram = self.boxes[gateway].outbound(datagram);
             if turns_back {
-                return self.enter(gateway, datagram);
+                let shown = match self.boxes[gateway].layer.hairpin {
+                    Hairpin::InternalSource => inside,
+                    Hairpin::Translated | Hairpin::Refused => datagram.source,
+                };
+                return self.enter(gateway, datagram, shown);
             }
         }
         let way = self
@@ -367,7 +372,7 @@ impl Exchange {
         match datagram.destination.address {
             Address::Box(number) => {
                 self.pass_udp(number)?;
-                self.enter(number, datagram)
+                self.enter(number, datagram, datagram.source)
             }
             Address::Stun => Ok(Arrival {
                 socket: None,
@@ -388,8 +393,16 @@ impl Exchange {
     }
 
     /// A datagram to the outer address of a box goes on inside.
-    fn enter(&mut self, number: usize, datagram: Datagram) -> Result<Arrival, Lost> {
-        let inside = self.admit(number, datagram)?;
+    fn enter(
+        &mut self,
+        number: usize,
+        datagram: Datagram,
+        shown: Endpoint,
+    ) -> Result<Arrival, Lost> {
+        let inside = Datagram {
+            source: shown,
+            ..self.admit(number, datagram)?
+        };
         let way = self
             .way_in(Some(number), inside.destination.address)
             .ok_or(Lost::Nowhere)?;
