@@ -544,7 +544,11 @@ impl Inner {
         match verdict {
             Inbound::Deliver(packet) => {
                 self.note_allocation(&packet);
+                let redundant = self.state().traffic.end_redundant(&packet);
                 self.deliver(packet).await;
+                for answer in redundant {
+                    self.deliver(answer).await;
+                }
             }
             Inbound::Held => {}
             Inbound::Consumed(reason) => {

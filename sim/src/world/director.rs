@@ -144,8 +144,8 @@ impl<'a> Director<'a> {
         due.sort_by_key(|step| self.time_of(step.trigger));
         self.took_a_step = !due.is_empty();
         self.boxes.act(world);
-        let facts = self.facts.clone();
-        for deed in facts.with(|facts| self.faults.act(world, facts)) {
+        let strikes = self.facts.with(|facts| self.faults.due(facts));
+        for deed in self.faults.act(world, &strikes) {
             self.took_a_step = true;
             match deed {
                 AppDeed::Kill(peer) => self.kill(world, &peer),

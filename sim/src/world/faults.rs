@@ -127,7 +127,9 @@ impl<'a> Faults<'a> {
 
     /// Begins and ends every fault whose time has come, in the order of the scenario, and writes down
     /// what shows of them.
-    pub fn act(&mut self, world: &mut World, facts: &Facts) -> Vec<AppDeed> {
+    ///
+    /// `due` is what [`due`](Self::due) gave: facts cannot be looked at while events are recorded.
+    pub fn act(&mut self, world: &mut World, due: &[Option<Duration>]) -> Vec<AppDeed> {
         let now = world.now();
         let mut deeds = Vec::new();
         // What ends makes room for what begins.
@@ -143,7 +145,7 @@ impl<'a> Faults<'a> {
         }
         for index in 0..self.states.len() {
             let waits = matches!(self.states[index].stage, Stage::Waiting);
-            if waits && self.due(index, facts).is_some_and(|due| due <= now) {
+            if waits && due[index].is_some_and(|due| due <= now) {
                 self.begin(index, world, &mut deeds);
             }
             self.look_for_effect(index, world);
@@ -154,17 +156,19 @@ impl<'a> Faults<'a> {
     /// When the last of the faults whose time is known begins or ends.
     #[must_use]
     pub fn last_known(&self, facts: &Facts) -> Option<Duration> {
-        let times = (0..self.states.len()).filter_map(|index| match &self.states[index].stage {
-            Stage::Waiting => self.due(index, facts),
+        let due = self.due(facts).into_iter();
+        let times = due.zip(&self.states).map(|(due, state)| match &state.stage {
+            Stage::Waiting => due,
             Stage::Lasting { until, .. } => *until,
             Stage::Over => None,
         });
-        times.max()
+        times.flatten().max()
     }
 
-    /// When a fault begins; `None` while what it waits for has not happened.
-    fn due(&self, index: usize, facts: &Facts) -> Option<Duration> {
-        match &self.scenario.faults[index].begin {
+    /// When each fault begins; `None` while what it waits for has not happened.
+    #[must_use]
+    pub fn due(&self, facts: &Facts) -> Vec<Option<Duration>> {
+        let due = self.scenario.faults.iter().map(|fault| match &fault.begin {
             Begin::At(at) => Some(*at),
             Begin::AfterRinging(wait) => facts.first_ringing().map(|at| at + *wait),
             Begin::AfterAudio(wait) => facts.audio_on_both_sides().map(|at| at + *wait),
@@ -173,7 +177,8 @@ impl<'a> Faults<'a> {
                 message,
                 number,
             } => facts.message_sent_at(peer, *message, *number),
-        }
+        });
+        due.collect()
     }
 
     fn begin(&mut self, index: usize, world: &mut World, deeds: &mut Vec<AppDeed>) {

@@ -54,6 +54,11 @@ impl Header {
         self.is_request() && self.method == METHOD_BINDING
     }
 
+    /// Whether it tells an address as it is seen outside.
+    pub(super) fn is_binding_success(&self) -> bool {
+        self.class == CLASS_SUCCESS_RESPONSE && self.method == METHOD_BINDING
+    }
+
     /// Whether it asks for a TURN allocation.
     pub(super) fn is_allocate_request(&self) -> bool {
         self.is_request() && self.method == METHOD_ALLOCATE

@@ -4,8 +4,8 @@
 //! pairs alive, holds checks that arrive before the agent can read them, and ends transactions
 //! whose answer nobody waits for any more. All addresses are those that the agent sees.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -68,6 +68,8 @@ pub(super) struct Traffic {
     held: VecDeque<Packet>,
     checks_begun: bool,
     refusing: bool,
+    /// The addresses of which a server has told how they are seen outside.
+    reflexive: BTreeSet<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl Traffic {
             held: VecDeque::new(),
             checks_begun: false,
             refusing: false,
+            reflexive: BTreeSet::new(),
         }
     }
 
@@ -109,7 +112,8 @@ impl Traffic {
         if let Some((header, transport)) = request.zip(server) {
             let binding = header.is_binding_request();
             // The address that a server sees over TCP is no candidate for UDP.
-            let useless = binding && transport == Transport::Tcp;
+            let useless = binding
+                && (transport == Transport::Tcp || self.reflexive.contains(&packet.local.ip()));
             if useless || (self.refusing && !header.is_refresh_request()) {
                 return Outbound::Refuse(refusal(&header, packet));
             }
@@ -161,6 +165,29 @@ impl Traffic {
             return (Inbound::Held, newly_answered);
         }
         (Inbound::Deliver(packet), newly_answered)
+    }
+
+    /// An answer of a server is about to be delivered. Where it is the first to tell an address as it
+    /// is seen outside, every other server is asked in vain: the answers that end those exchanges.
+    ///
+    /// The agent opens a socket for each server that it asks, and checks every pair of every socket.
+    /// Where a NAT makes a mapping for each destination, each of them looks like another candidate to
+    /// the other side, and the pairs grow with the square of the sockets. One address for each base
+    /// is all that RFC 8445 section 5.1.3 leaves, whose elimination of redundant candidates the agent
+    /// does not have.
+    pub(super) fn end_redundant(&mut self, answer: &Packet) -> Vec<Packet> {
+        let tells = Header::read(&answer.payload).is_some_and(|header| header.is_binding_success());
+        let base = answer.local.ip();
+        let is_first = tells
+            && self.servers.contains_key(&answer.remote)
+            && self.reflexive.insert(base);
+        if !is_first {
+            return Vec::new();
+        }
+        self.refuse_where(|packet| {
+            let header = Header::read(&packet.payload);
+            packet.local.ip() == base && header.is_some_and(|header| header.is_binding_request())
+        })
     }
 
     /// The agent reads checks from now on: what was held for it.
@@ -334,6 +361,28 @@ mod tests {
         ));
         assert!(matches!(traffic.inbound(answer).0, Inbound::Consumed(_)));
         assert!(due_times(&mut traffic, now, Duration::from_secs(20)).is_empty());
+    }
+
+    #[test]
+    fn the_first_server_that_answers_is_enough() {
+        let mut traffic = Traffic::new(
+            BTreeMap::from([(address(8), Transport::Udp), (address(9), Transport::Udp)]),
+            Duration::from_secs(25),
+        );
+        let now = Instant::now();
+        for (server, transaction) in [(8, 1), (9, 2)] {
+            let request = packet(server, message(BINDING_REQUEST, transaction));
+            assert_eq!(traffic.outbound(now, &request), Outbound::Send);
+        }
+        let answer = packet(9, message(BINDING_SUCCESS, 2));
+        let (verdict, _) = traffic.inbound(answer.clone());
+        assert_eq!(verdict, Inbound::Deliver(answer.clone()));
+        let ended = traffic.end_redundant(&answer);
+        assert_eq!(ended.len(), 1);
+        assert_eq!(ended[0].remote, address(8));
+        assert!(traffic.end_redundant(&answer).is_empty());
+        let late = packet(8, message(BINDING_REQUEST, 3));
+        assert!(matches!(traffic.outbound(now, &late), Outbound::Refuse(_)));
     }
 
     #[test]
