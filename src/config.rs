@@ -95,10 +95,11 @@ pub struct IceConfig {
     /// (`iceBackupCandidatePairPingInterval`). Default 25 s: under the 30 s that the shortest UDP
     /// timers of home routers allow.
     pub backup_ping_interval: Duration,
-    /// The wait between rounds of connectivity checks. Default 200 ms. The agent checks every pair in
-    /// each round, so a shorter wait multiplies its packets by the number of pairs.
+    /// The wait between rounds of connectivity checks. Default 100 ms: at 5 % loss a direct path is then
+    /// found before a relayed one is taken. The agent checks every pair in each round, so a shorter
+    /// wait multiplies its packets by the number of pairs.
     pub check_interval: Duration,
-    /// How many checks a pair may send before it fails. Default 250: with `check_interval` that is
+    /// How many checks a pair may send before it fails. Default 500: with `check_interval` that is
     /// 50 s, longer than the agent looks for a pair at all. With fewer, a pair can fail before the
     /// other side's checks open a NAT for it, and is never tried again.
     pub binding_requests_max: u16,
@@ -119,7 +120,8 @@ pub struct AcceptanceWaits {
     pub server_reflexive: Duration,
     /// For peer-reflexive candidates. Default 400 ms.
     pub peer_reflexive: Duration,
-    /// For relayed candidates. Default 1 s.
+    /// For relayed candidates. Default 1.5 s: some seven round trips of 80 ms, with losses, before a
+    /// relay is taken for want of a direct path.
     pub relayed: Duration,
 }
 
@@ -216,8 +218,8 @@ impl Default for IceConfig {
             receiving_timeout: Duration::from_secs(30),
             failed_timeout: Duration::from_secs(10),
             backup_ping_interval: Duration::from_secs(25),
-            check_interval: Duration::from_millis(200),
-            binding_requests_max: 250,
+            check_interval: Duration::from_millis(100),
+            binding_requests_max: 500,
             acceptance: AcceptanceWaits::default(),
         }
     }
@@ -229,7 +231,7 @@ impl Default for AcceptanceWaits {
             host: Duration::ZERO,
             server_reflexive: Duration::from_millis(200),
             peer_reflexive: Duration::from_millis(400),
-            relayed: Duration::from_secs(1),
+            relayed: Duration::from_millis(1500),
         }
     }
 }

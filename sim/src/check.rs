@@ -5,6 +5,6 @@ pub mod effect;
 pub mod expectation;
 pub mod facts;
 pub mod kept;
-pub mod outage;
 pub mod oracle;
+pub mod outage;
 pub mod verdict;

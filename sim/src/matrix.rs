@@ -30,8 +30,8 @@ const CARRIER: Behaviour = Behaviour {
     filtering: Filtering::EndpointIndependent,
 };
 
-/// How long the two sides talk in each cell: long enough to be heard both ways.
-const TALK: Duration = Duration::from_secs(1);
+/// How long the two sides talk in each cell: long enough for a window in which audio is judged.
+const TALK: Duration = Duration::from_secs(3);
 
 const CONTROLLING: &str = "alice";
 const CONTROLLED: &str = "bob";

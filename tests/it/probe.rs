@@ -35,6 +35,7 @@ fn random_nat(number: u64) -> NatConfig {
         udp_timer: UdpTimer {
             idle: Duration::from_millis(rng.random_range(20_000..=600_000)),
             refresh: [Refresh::Outbound, Refresh::Both][rng.random_range(0..2)],
+            ..UdpTimer::default()
         },
         hairpin: [
             Hairpin::Translated,

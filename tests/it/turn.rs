@@ -8,6 +8,7 @@ use ringtrue::candidates::CandidateAttribute;
 use ringtrue::config::{Credentials, IceConfig, IceServer, MediaConfig};
 use ringtrue::peer::{IceRole, PeerConnection, PeerEvent};
 use ringtrue_sim::determinism::{Capture, Plugs, has_panicked, run_on_own_thread};
+use ringtrue_sim::net::topology::Families;
 use ringtrue_sim::net::{LinkPair, NetworkConfig, Topology};
 use ringtrue_sim::report::{CandidateType, Outcome};
 use ringtrue_sim::scenario::model::Scenario;
@@ -92,9 +93,9 @@ fn gather(urls: &[&str], outage: fn(&TurnControl)) -> Gathered {
             .add_host("alice", network, LinkPair::default())
             .expect("the first host");
         let live = topology
-            .add_server("live.example", LinkPair::default())
+            .add_server("live.example", LinkPair::default(), Families::V4)
             .expect("the first server");
-        let address = topology.address(live);
+        let address = topology.addresses(live)[0];
         let names = Names::from([
             ("live.example".to_owned(), vec![address]),
             ("silent.example".to_owned(), vec![[192, 0, 2, 200].into()]),

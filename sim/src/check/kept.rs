@@ -8,15 +8,53 @@ use super::outage::{Outage, Span, judged};
 pub const WINDOW: Duration = Duration::from_secs(2);
 /// The share of a window's packets that must be heard where no loss is scripted.
 const KEPT_SHARE: f64 = 0.9;
-/// How far below the scripted share one window of 100 packets may fall by chance: five standard
-/// deviations at 10 % loss.
-const CHANCE: f64 = 0.15;
+/// How far below the scripted share one window of 100 packets may fall by chance at least: five
+/// standard deviations at 10 % loss.
+const CHANCE_MIN: f64 = 0.15;
+/// How many standard deviations are chance.
+const DEVIATIONS: f64 = 5.0;
 /// What a peer sends in a second: one Opus packet each 20 ms.
 const PACKETS_PER_SECOND: f64 = 50.0;
 
 /// The shortest part of a talk between two outages that is judged: in a shorter one, a packet more or
 /// less would decide.
 const SHORTEST_SPAN: Duration = Duration::from_millis(500);
+
+/// What the links between two peers lose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PathLoss {
+    /// The share of packets that are lost, from 0 to 1.
+    pub share: f64,
+    /// How many packets a loss takes with it on average.
+    pub mean_burst_packets: f64,
+}
+
+impl PathLoss {
+    /// Nothing is lost.
+    pub const NONE: Self = Self::single(0.0);
+
+    /// This share of packets is lost, each by itself.
+    #[must_use]
+    pub const fn single(share: f64) -> Self {
+        Self {
+            share,
+            mean_burst_packets: 1.0,
+        }
+    }
+
+    /// The share of a window's packets that must be heard. Bursts make few windows lose much: of the
+    /// share that a channel of Gilbert and Elliott loses, the variance is that of single losses times
+    /// some 2 *B* - 1, with the mean burst *B*.
+    fn needed(self) -> f64 {
+        if self.share <= 0.0 {
+            return KEPT_SHARE;
+        }
+        let packets = WINDOW.as_secs_f64() * PACKETS_PER_SECOND;
+        let single = self.share * (1.0 - self.share) / packets;
+        let deviation = (single * (2.0 * self.mean_burst_packets - 1.0)).sqrt();
+        (1.0 - self.share - (DEVIATIONS * deviation).max(CHANCE_MIN)).max(0.0)
+    }
+}
 
 /// A window in which too little was heard.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,14 +68,10 @@ pub struct Gap {
 }
 
 /// The first window between `from` and `to` in which too few of the packets heard at the
-/// times `heard` lie; `loss` is the share of packets that the scenario loses on the way.
+/// times `heard` lie; `loss` is what the scenario loses on the way.
 #[must_use]
-pub fn first_gap(heard: &[Duration], from: Duration, to: Duration, loss: f64) -> Option<Gap> {
-    let needed = if loss > 0.0 {
-        (1.0 - loss - CHANCE).max(0.0)
-    } else {
-        KEPT_SHARE
-    };
+pub fn first_gap(heard: &[Duration], from: Duration, to: Duration, loss: PathLoss) -> Option<Gap> {
+    let needed = loss.needed();
     let mut start = from;
     while start < to {
         // The last window ends with the call, so that no part of the talk goes unjudged; a talk
@@ -69,7 +103,7 @@ pub fn first_gap_outside(
     talk: Span,
     outages: &[Outage],
     back_within: Duration,
-    loss: f64,
+    loss: PathLoss,
 ) -> Option<Gap> {
     if !outages.iter().any(|outage| outage.concerns(talk)) {
         return first_gap(heard, talk.from, talk.to, loss);
@@ -89,7 +123,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(heard: &[Duration], loss: f64, gap_at_ms: Option<u64>) {
+    fn check(heard: &[Duration], loss: PathLoss, gap_at_ms: Option<u64>) {
         let gap = first_gap(heard, Duration::from_secs(1), Duration::from_secs(6), loss);
         assert_eq!(
             gap.map(|gap| gap.from),
@@ -99,7 +133,7 @@ mod tests {
 
     #[test]
     fn steady_audio_has_no_gap() {
-        check(&steady(0, 7_000), 0.0, None);
+        check(&steady(0, 7_000), PathLoss::NONE, None);
     }
 
     #[test]
@@ -108,18 +142,29 @@ mod tests {
             .into_iter()
             .chain(steady(3_800, 7_000))
             .collect();
-        check(&heard, 0.0, Some(3_000));
+        check(&heard, PathLoss::NONE, Some(3_000));
     }
 
     #[test]
     fn the_end_of_a_talk_is_judged_too() {
         let heard = steady(0, 5_600);
-        check(&heard, 0.0, Some(4_000));
+        check(&heard, PathLoss::NONE, Some(4_000));
     }
 
     #[test]
     fn audio_that_stops_is_a_gap() {
-        check(&steady(0, 2_000), 0.0, Some(1_000));
+        check(&steady(0, 2_000), PathLoss::NONE, Some(1_000));
+    }
+
+    #[test]
+    fn bursts_lower_what_is_needed_further() {
+        let burst = |mean_burst_packets| PathLoss {
+            share: 0.05,
+            mean_burst_packets,
+        };
+        assert!((burst(1.0).needed() - 0.8).abs() < 1e-9);
+        assert!(burst(4.0).needed() < 0.7);
+        assert!(burst(40.0).needed() < 1e-9, "anything can happen");
     }
 
     #[test]
@@ -130,8 +175,8 @@ mod tests {
             .filter(|(index, _)| index % 5 != 0)
             .map(|(_, at)| at)
             .collect();
-        check(&heard, 0.0, Some(1_000));
-        check(&heard, 0.15, None);
+        check(&heard, PathLoss::NONE, Some(1_000));
+        check(&heard, PathLoss::single(0.15), None);
     }
 
     /// The first gap of a talk from 1 s to 20 s that a fault interrupts from 5 s to 8 s, where audio is

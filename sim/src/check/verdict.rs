@@ -9,11 +9,11 @@ use super::call::LastCall;
 use super::effect::without_effect;
 use super::expectation::{Kept, Observed, unmet};
 use super::facts::Facts;
-use super::kept::{Gap, WINDOW, first_gap, first_gap_outside};
+use super::kept::{Gap, PathLoss, WINDOW, first_gap, first_gap_outside};
 use super::outage::{Outage, Span, last_healing, outages};
 use crate::net::link::LinkConfig;
 use crate::report::{Failure, FailureCause, Outcome};
-use crate::scenario::model::{BACK_WITHIN, Expectation, Scenario};
+use crate::scenario::model::{BACK_WITHIN, Expectation, Network, Scenario};
 use crate::scenario::value::format_duration;
 use crate::trace::AppEvent;
 
@@ -239,27 +239,42 @@ fn cut_short(scenario: &Scenario, call: &LastCall) -> Option<Failure> {
     Some(Failure::new(FailureCause::AudioNotKept, message))
 }
 
-/// The share of packets lost on the way to `hearer`, from the other peer: on the links upwards there
-/// and downwards here. The two meet uplinks only where they are on different networks. A relayed packet
-/// passes no other lossy link than these, since servers' links lose nothing.
-fn path_loss(scenario: &Scenario, call: &LastCall, hearer: &str) -> f64 {
-    let network_of = |name: &str| Some(&scenario.peers.get(name)?.network);
+/// What is lost on the way to `hearer`, from the other peer: on the links upwards there and downwards
+/// here, up to the first network that both are behind. A relayed packet passes no other lossy link
+/// than these, since servers' links lose nothing.
+fn path_loss(scenario: &Scenario, call: &LastCall, hearer: &str) -> PathLoss {
+    let network_of = |name: &str| Some(scenario.peers.get(name)?.network.as_str());
     let heard = call.peers.iter().find(|peer| *peer != hearer);
     let (Some(from), Some(to)) = (heard.and_then(|name| network_of(name)), network_of(hearer))
     else {
-        return 0.0;
+        return PathLoss::NONE;
     };
-    let (Some(up), Some(down)) = (scenario.networks.get(from), scenario.networks.get(to)) else {
-        return 0.0;
+    let (up, down) = (scenario.way_out(from), scenario.way_out(to));
+    let mut links: Vec<LinkConfig> = Vec::new();
+    links.extend(up.first().map(|(_, network)| network.lan.up));
+    links.extend(down.first().map(|(_, network)| network.lan.down));
+    let apart = |way: &[(&str, &Network)], other: &[(&str, &Network)]| {
+        let common = |name: &str| other.iter().any(|(each, _)| *each == name);
+        way.iter()
+            .position(|(name, _)| common(name))
+            .unwrap_or(way.len())
     };
-    let passed = |link: LinkConfig| 1.0 - link.mean_loss();
-    let lans = passed(up.lan.up) * passed(down.lan.down);
-    let uplinks = if from == to {
-        1.0
-    } else {
-        passed(up.uplink.up) * passed(down.uplink.down)
-    };
-    1.0 - lans * uplinks
+    links.extend(
+        up[..apart(&up, &down)]
+            .iter()
+            .map(|(_, each)| each.uplink.up),
+    );
+    links.extend(
+        down[..apart(&down, &up)]
+            .iter()
+            .map(|(_, each)| each.uplink.down),
+    );
+    let passed: f64 = links.iter().map(|link| 1.0 - link.mean_loss()).product();
+    let bursts = links.iter().map(|link| link.loss.mean_burst_packets());
+    PathLoss {
+        share: 1.0 - passed,
+        mean_burst_packets: bursts.fold(1.0, f64::max),
+    }
 }
 
 /// The time runs from the answer, or from the last healing after it.
@@ -500,7 +515,7 @@ mod tests {
             ..LastCall::default()
         };
         for (hearer, expected) in ["alice", "bob"].into_iter().zip(expected) {
-            let loss = path_loss(&scenario, &call, hearer);
+            let loss = path_loss(&scenario, &call, hearer).share;
             assert!((loss - expected).abs() < 1e-9, "{hearer}: {loss}");
         }
     }

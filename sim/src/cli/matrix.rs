@@ -40,10 +40,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let round_trip = Duration::from_millis(arguments.rtt);
     let conditions = Conditions::new(round_trip, arguments.loss).map_err(invalid)?;
     let cells = cells(arguments.layers);
-    let scenarios: Vec<Scenario> = cells
-        .iter()
-        .map(|cell| cell.scenario(conditions))
-        .collect();
+    let scenarios: Vec<Scenario> = cells.iter().map(|cell| cell.scenario(conditions)).collect();
     let misclassified = misclassified(arguments.seed).map_err(|error| {
         CliError::Other(format!("a NAT of the matrix cannot be probed: {error}"))
     })?;

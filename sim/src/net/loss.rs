@@ -90,6 +90,15 @@ impl LossModel {
             Self::GilbertElliott(bursts) => bursts.loss,
         }
     }
+
+    /// How many packets are lost at once, on average.
+    #[must_use]
+    pub fn mean_burst_packets(self) -> f64 {
+        match self {
+            Self::Uniform(_) => 1.0,
+            Self::GilbertElliott(bursts) => bursts.mean_burst_packets(),
+        }
+    }
 }
 
 impl Default for LossModel {

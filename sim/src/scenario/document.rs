@@ -19,9 +19,7 @@ use super::model::{CallPath, CandidateType, Families, Ipv6Firewall, ProxyKind, S
 use super::nat::NatValue;
 use super::place;
 use super::problems::Problems;
-use super::value::{
-    Choice, DelayValue, MessageValue, SubnetValue, TimeValue, TriggerValue,
-};
+use super::value::{Choice, DelayValue, MessageValue, SubnetValue, TimeValue, TriggerValue};
 use crate::fault::{AddressAfter, Direction, FaultName, LinkName, ServerName, SocketsMeanwhile};
 use crate::net::firewall::Passage;
 

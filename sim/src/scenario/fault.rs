@@ -9,9 +9,9 @@ use toml::Spanned;
 
 use super::document::{DestinationDocument, FaultDocument};
 use super::error::ProblemKind;
+use super::link::{LinkDocument, Role, link_at};
 use super::model::{Network, Peer, Trigger};
 use super::problems::Problems;
-use super::link::{LinkDocument, Role, link_at};
 use super::value::{format_duration, named};
 use crate::fault::{
     AddressAfter, Begin, Breakage, Direction, EndRule, Fault, FaultKind, FaultName, Goodbye,

@@ -149,7 +149,13 @@ pub(super) fn link(
 ) -> LinkPair {
     match document {
         None => default,
-        Some(document) => link_at(document.get_ref(), &document.span(), role, default, problems),
+        Some(document) => link_at(
+            document.get_ref(),
+            &document.span(),
+            role,
+            default,
+            problems,
+        ),
     }
 }
 

@@ -60,6 +60,20 @@ impl Scenario {
         config
     }
 
+    /// The gateways between a host of `network` and the core, from the inside out; empty for a network
+    /// that there is not.
+    #[must_use]
+    pub fn way_out<'a>(&'a self, network: &str) -> Vec<(&'a str, &'a Network)> {
+        let mut way = Vec::new();
+        let mut next = self.networks.get_key_value(network);
+        while let Some((name, network)) = next {
+            way.push((name.as_str(), network));
+            let behind = network.behind.as_ref();
+            next = behind.and_then(|behind| self.networks.get_key_value(behind));
+        }
+        way
+    }
+
     /// The networks that a peer is ever on, each once: first the one where it starts, then those that
     /// faults move it to. Empty for a peer that there is not.
     #[must_use]

@@ -11,9 +11,7 @@ use toml::Spanned;
 use super::error::ProblemKind;
 use super::model::NatBox;
 use super::problems::Problems;
-use super::value::{
-    Choice, ValueError, at_most, deserialize_from_text, parse_duration,
-};
+use super::value::{Choice, ValueError, at_most, deserialize_from_text, parse_duration};
 use crate::net::nat::{
     AddressPooling, Consistency, Filtering, Hairpin, Mapping, NatConfig, NatPreset, PortAllocation,
     PortParity, Refresh, UnknownTcp, UnsolicitedSyn, WellKnownPorts,

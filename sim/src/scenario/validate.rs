@@ -9,8 +9,7 @@ use ringtrue::config::TransportPolicy;
 use toml::Spanned;
 
 use super::document::{
-    Document, ExpectDocument, Named, NetworkDocument, OutcomeName, PeerDocument,
-    PolicyName,
+    Document, ExpectDocument, Named, NetworkDocument, OutcomeName, PeerDocument, PolicyName,
 };
 use super::error::ProblemKind;
 use super::link::{self, Role};

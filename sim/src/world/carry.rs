@@ -8,7 +8,7 @@ use turmoil_net::{Packet as KernelPacket, Transport};
 use super::cargo::{Cargo, in_fabric, rewritten, summary};
 use super::connections::{End, Sent};
 use super::device::Carrier;
-use super::tcp::Arrived;
+use super::tcp::{Arrived, Content, Missing};
 use super::{Arrival, World};
 use crate::net::cause::DropCause;
 use crate::net::fabric::{FabricOutput, Packet};
@@ -78,7 +78,12 @@ impl World {
         };
         let (event, ready) = match ready {
             Arrived::Next(ready) => (EventKind::PacketDelivered(summary), ready),
-            Arrived::Early => (EventKind::PacketDelivered(summary), Vec::new()),
+            Arrived::Early { fast_retransmit } => {
+                if let Some((missing, when)) = fast_retransmit {
+                    self.hasten(missing, when);
+                }
+                (EventKind::PacketDelivered(summary), Vec::new())
+            }
             Arrived::Stale => {
                 let cause = "the segment is of the past of its connection".into();
                 let packet = summary;
@@ -160,6 +165,23 @@ impl World {
         self.retransmissions.insert(key, (sender, again));
     }
 
+    /// Sends a lost segment again at `when`, where that is sooner than it would be.
+    fn hasten(&mut self, missing: Missing, when: Duration) {
+        let is_it = |(_, cargo): &(HostId, Cargo)| {
+            cargo.tag.is_some_and(|tag| tag.is_first_retry_of(missing))
+        };
+        let mut later = self.retransmissions.range((when, 0)..);
+        let Some(key) = later.find_map(|(key, entry)| is_it(entry).then_some(*key)) else {
+            return;
+        };
+        if let Some((host, mut cargo)) = self.retransmissions.remove(&key) {
+            let when = when.max(self.now);
+            cargo.tag = cargo.tag.map(|tag| tag.sent_at(when));
+            let key = (when, self.next_sequence_number());
+            self.retransmissions.insert(key, (host, cargo));
+        }
+    }
+
     /// Hands to the fabric what the hosts sent in the step that ends now, and what they send again.
     pub(super) fn send_all(&mut self) {
         let mut sent: Vec<(Duration, HostId, Packet<Cargo>)> = Vec::new();
@@ -203,8 +225,13 @@ impl World {
                 continue;
             }
             packet.body.tag = packet.tcp.map(|signal| {
-                let direction = direction_of(&packet.body.packet);
-                self.recovery.sent(at, direction, signal)
+                let kernel = &packet.body.packet;
+                let content = match &kernel.payload {
+                    Transport::Tcp(segment) if segment.payload.is_empty() => Content::Nothing,
+                    Transport::Tcp(_) | Transport::Udp(_) => Content::Data,
+                };
+                self.recovery
+                    .sent(at, direction_of(kernel), signal, content)
             });
             let name = &self.hosts[host.index()].name;
             self.recorder

@@ -157,11 +157,13 @@ impl<'a> Faults<'a> {
     #[must_use]
     pub fn last_known(&self, facts: &Facts) -> Option<Duration> {
         let due = self.due(facts).into_iter();
-        let times = due.zip(&self.states).map(|(due, state)| match &state.stage {
-            Stage::Waiting => due,
-            Stage::Lasting { until, .. } => *until,
-            Stage::Over => None,
-        });
+        let times = due
+            .zip(&self.states)
+            .map(|(due, state)| match &state.stage {
+                Stage::Waiting => due,
+                Stage::Lasting { until, .. } => *until,
+                Stage::Over => None,
+            });
         times.flatten().max()
     }
 

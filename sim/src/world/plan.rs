@@ -182,10 +182,13 @@ fn server_families(scenario: &Scenario) -> Families {
 
 /// The servers that live and stand still by themselves.
 fn kinds_on_their_own(scenario: &Scenario) -> BTreeSet<ServerName> {
-    let kinds = scenario.faults.iter().filter_map(|fault| match &fault.kind {
-        FaultKind::SignalingRestart { .. } => Some(ServerName::Signaling),
-        FaultKind::ServerPause { server } => Some(*server),
-        _ => None,
-    });
+    let kinds = scenario
+        .faults
+        .iter()
+        .filter_map(|fault| match &fault.kind {
+            FaultKind::SignalingRestart { .. } => Some(ServerName::Signaling),
+            FaultKind::ServerPause { server } => Some(*server),
+            _ => None,
+        });
     kinds.collect()
 }

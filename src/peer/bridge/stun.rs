@@ -1,11 +1,13 @@
 //! As much of STUN (RFC 8489) as the bridge reads and writes itself.
 
 use stun::agent::TransactionId;
+use stun::attributes::ATTR_CHANNEL_NUMBER;
 use stun::error_code::{ErrorCode, ErrorCodeAttribute};
 use stun::fingerprint::FINGERPRINT;
 use stun::message::{
     CLASS_ERROR_RESPONSE, CLASS_INDICATION, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, METHOD_ALLOCATE,
-    METHOD_BINDING, METHOD_REFRESH, Message, MessageClass, MessageType, Method, Setter, is_message,
+    METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_REFRESH, Message, MessageClass, MessageType,
+    Method, Setter, is_message,
 };
 
 /// The code of the responses that end a transaction on this host: server error (RFC 8489 section
@@ -52,6 +54,11 @@ impl Header {
 
     pub(super) fn is_binding_request(&self) -> bool {
         self.is_request() && self.method == METHOD_BINDING
+    }
+
+    /// Whether it asks for a channel of a TURN allocation.
+    pub(super) fn is_channel_bind_request(&self) -> bool {
+        self.is_request() && self.method == METHOD_CHANNEL_BIND
     }
 
     /// Whether it tells an address as it is seen outside.
@@ -110,6 +117,15 @@ fn build(setters: &[Box<dyn Setter>]) -> Vec<u8> {
         .build(setters)
         .expect("a header and fixed short attributes always fit");
     message.raw
+}
+
+/// The channel that a request is about (RFC 8656 section 18.1); `None` where it names none.
+pub(super) fn channel_number(request: &[u8]) -> Option<u16> {
+    let mut message = Message::new();
+    message.unmarshal_binary(request).ok()?;
+    let value = message.get(ATTR_CHANNEL_NUMBER).ok()?;
+    let number = value.first_chunk::<2>()?;
+    Some(u16::from_be_bytes(*number))
 }
 
 #[cfg(test)]

@@ -25,6 +25,18 @@ const TURN_LIMIT: Duration = Duration::from_secs(10);
 /// The most packets that wait for checks to begin. The newest matter: a check is repeated anyway.
 const HELD_MAX: usize = 64;
 
+/// The most channels of one TURN allocation. The agent asks for one for each address that it checks,
+/// one after the other, and sends nothing while it waits for an answer: behind a NAT that shows
+/// dozens of addresses audio would stand still for seconds. Without a channel the same data goes as
+/// indications, 32 bytes longer each (RFC 8656 sections 11 and 12).
+const CHANNELS_MAX: usize = 5;
+
+/// The most pairs over which the other side's checks are taken: RFC 8445 section 6.1.2.5 limits a
+/// checklist to 100 pairs, which the agent does not. Where each side's NAT makes a mapping for each
+/// destination, every check looks like a new candidate to the other side, which answers it with
+/// another check from another address, and so on for ever.
+const CHECKED_PAIRS_MAX: usize = 100;
+
 /// The most pairs whose bindings are kept alive.
 const PAIRS_MAX: usize = 512;
 
@@ -70,6 +82,10 @@ pub(super) struct Traffic {
     refusing: bool,
     /// The addresses of which a server has told how they are seen outside.
     reflexive: BTreeSet<IpAddr>,
+    /// The pairs over which the other side has checked.
+    checked_by: BTreeSet<(SocketAddr, SocketAddr)>,
+    /// The channels that were asked for, by socket and server.
+    channels: BTreeMap<(SocketAddr, SocketAddr), BTreeSet<u16>>,
 }
 
 #[derive(Debug)]
@@ -102,6 +118,8 @@ impl Traffic {
             checks_begun: false,
             refusing: false,
             reflexive: BTreeSet::new(),
+            checked_by: BTreeSet::new(),
+            channels: BTreeMap::new(),
         }
     }
 
@@ -114,6 +132,7 @@ impl Traffic {
             // The address that a server sees over TCP is no candidate for UDP.
             let useless = binding
                 && (transport == Transport::Tcp || self.reflexive.contains(&packet.local.ip()));
+            let useless = useless || self.is_one_channel_too_many(&header, packet);
             if useless || (self.refusing && !header.is_refresh_request()) {
                 return Outbound::Refuse(refusal(&header, packet));
             }
@@ -141,6 +160,9 @@ impl Traffic {
             .get_mut(&(packet.local, packet.remote))
             .is_some_and(|pair| !std::mem::replace(&mut pair.answered, true));
         let header = Header::read(&packet.payload);
+        if !from_server && self.is_one_pair_too_many(header, &packet) {
+            return (Inbound::Consumed("check of one pair too many"), false);
+        }
         if header.is_some_and(|header| header.is_binding_indication()) {
             // An indication proves nothing about the selected pair, but the agent would take it
             // as a sign of life and never notice that the pair is dead.
@@ -178,9 +200,8 @@ impl Traffic {
     pub(super) fn end_redundant(&mut self, answer: &Packet) -> Vec<Packet> {
         let tells = Header::read(&answer.payload).is_some_and(|header| header.is_binding_success());
         let base = answer.local.ip();
-        let is_first = tells
-            && self.servers.contains_key(&answer.remote)
-            && self.reflexive.insert(base);
+        let is_first =
+            tells && self.servers.contains_key(&answer.remote) && self.reflexive.insert(base);
         if !is_first {
             return Vec::new();
         }
@@ -257,6 +278,37 @@ impl Traffic {
         repeats.chain(keepalives).min()
     }
 
+    /// Whether `packet` is a check from an address that is not to become another candidate.
+    fn is_one_pair_too_many(&mut self, header: Option<Header>, packet: &Packet) -> bool {
+        if !header.is_some_and(|header| header.is_binding_request()) {
+            return false;
+        }
+        let pair = (packet.local, packet.remote);
+        if self.checked_by.len() < CHECKED_PAIRS_MAX {
+            self.checked_by.insert(pair);
+        }
+        !self.checked_by.contains(&pair)
+    }
+
+    /// Whether `packet` asks for more channels than an allocation is to have.
+    fn is_one_channel_too_many(&mut self, header: &Header, packet: &Packet) -> bool {
+        if !header.is_channel_bind_request() {
+            return false;
+        }
+        let Some(number) = stun::channel_number(&packet.payload) else {
+            return false;
+        };
+        let bound = self
+            .channels
+            .entry((packet.local, packet.remote))
+            .or_default();
+        // A channel that there is has to be refreshed.
+        if bound.len() < CHANNELS_MAX {
+            bound.insert(number);
+        }
+        !bound.contains(&number)
+    }
+
     fn refuse_where(&mut self, applies: impl Fn(&Packet) -> bool) -> Vec<Packet> {
         let refused = self.open.extract_if(.., |_, each| applies(&each.packet));
         refused
@@ -295,7 +347,8 @@ fn refusal(header: &Header, request: &Packet) -> Packet {
 mod tests {
     use ::stun::agent::TransactionId;
     use ::stun::message::{
-        BINDING_REQUEST, BINDING_SUCCESS, CLASS_REQUEST, METHOD_ALLOCATE, Message, MessageType,
+        BINDING_REQUEST, BINDING_SUCCESS, CLASS_REQUEST, METHOD_ALLOCATE, METHOD_CHANNEL_BIND,
+        Message, MessageType,
     };
 
     use super::*;
@@ -383,6 +436,46 @@ mod tests {
         assert!(traffic.end_redundant(&answer).is_empty());
         let late = packet(8, message(BINDING_REQUEST, 3));
         assert!(matches!(traffic.outbound(now, &late), Outbound::Refuse(_)));
+    }
+
+    #[test]
+    fn an_allocation_has_a_few_channels_and_they_can_be_refreshed() {
+        let (mut traffic, now) = (traffic(), Instant::now());
+        let bind = |transaction: u8, number: u16| {
+            let mut bind = Message::new();
+            bind.build(&[
+                Box::new(TransactionId([transaction; 12])),
+                Box::new(MessageType::new(METHOD_CHANNEL_BIND, CLASS_REQUEST)),
+                Box::new(turn::proto::channum::ChannelNumber(number)),
+            ])
+            .expect("one attribute fits");
+            packet(9, bind.raw)
+        };
+        for channel in 0..5 {
+            let request = bind(channel, 0x4000 + u16::from(channel));
+            assert_eq!(traffic.outbound(now, &request), Outbound::Send);
+        }
+        let sixth = traffic.outbound(now, &bind(6, 0x4005));
+        assert!(matches!(sixth, Outbound::Refuse(_)));
+        assert_eq!(traffic.outbound(now, &bind(7, 0x4000)), Outbound::Send);
+    }
+
+    #[test]
+    fn checks_from_ever_new_addresses_are_not_taken_for_ever() {
+        let mut traffic = traffic();
+        traffic.begin_checks();
+        let mut taken = 0;
+        for port in 1..=200 {
+            let check = Packet {
+                remote: ([10, 0, 0, 2], port).into(),
+                ..packet(2, message(BINDING_REQUEST, 1))
+            };
+            for _ in 0..2 {
+                let (verdict, _) = traffic.inbound(check.clone());
+                taken += usize::from(matches!(verdict, Inbound::Deliver(_)));
+            }
+        }
+        assert_eq!(taken, 2 * CHECKED_PAIRS_MAX, "each of the first again");
     }
 
     #[test]

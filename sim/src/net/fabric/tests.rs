@@ -472,7 +472,7 @@ fn a_router_that_comes_back_with_another_address_is_reached_there_only() {
     let lost = homes.fabric.restart_nat(
         homes.now,
         network.expect("alice is at home"),
-        crate::fault::AddressAfter::New,
+        AddressAfter::New,
     );
     assert_eq!(lost, Ok(1));
     let after = homes.reflexive(homes.alice);

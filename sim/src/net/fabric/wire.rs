@@ -40,7 +40,6 @@ impl<P> Wires<P> {
         }
     }
 
-
     pub(super) fn carried(&self) -> u64 {
         self.up.carried + self.down.carried
     }

@@ -180,7 +180,9 @@ impl Record {
         let limit = match self.phase {
             None => config.udp_timer.idle,
             Some(TcpPhase::Established | TcpPhase::HalfClosed(_)) => config.tcp_timers.established,
-            Some(TcpPhase::Opening(_) | TcpPhase::Closing | TcpPhase::Reset) => config.tcp_timers.transitory,
+            Some(TcpPhase::Opening(_) | TcpPhase::Closing | TcpPhase::Reset) => {
+                config.tcp_timers.transitory
+            }
         };
         now.saturating_sub(self.refreshed_at) < limit
     }

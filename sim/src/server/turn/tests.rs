@@ -65,10 +65,10 @@ fn with_server<F: Future<Output = ()> + Send + 'static>(
             .add_host("client", network, LinkPair::default())
             .expect("the first host");
         let server = topology
-            .add_server("server", LinkPair::default())
+            .add_server("server", LinkPair::default(), Families::V4)
             .expect("the first server");
         let mut world = World::new(capture, Recorder::new(Vec::new()), topology, Names::new());
-        let address = SocketAddr::new(world.address(server), 443);
+        let address = SocketAddr::new(world.addresses(server).next().expect("an address"), 443);
         let control = TurnControl::default();
         let scene = Scene {
             net: world.net(client),
