@@ -196,7 +196,13 @@ mod tests {
             .into_iter()
             .chain(steady(silent.end, 21_000))
             .collect();
-        let gap = first_gap_outside(&heard, talk, &[outage], Duration::from_secs(5), 0.0);
+        let gap = first_gap_outside(
+            &heard,
+            talk,
+            &[outage],
+            Duration::from_secs(5),
+            PathLoss::NONE,
+        );
         let from = gap.map(|gap| gap.from);
         assert_eq!(from, gap_at_ms.map(Duration::from_millis));
     }

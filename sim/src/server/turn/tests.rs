@@ -21,6 +21,7 @@ use turn::proto::reqtrans::RequestedTransport;
 
 use super::*;
 use crate::determinism::{Capture, Plugs, has_panicked, run_on_own_thread};
+use crate::net::topology::Families;
 use crate::net::{LinkPair, NetworkConfig, Topology};
 use crate::seed::Seed;
 use crate::trace::Recorder;
