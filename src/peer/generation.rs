@@ -410,14 +410,11 @@ async fn announced(
         None => candidate.addr(),
         Some((_, port)) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), *port),
     };
-    // The agent holds all relays for equal: the other side, at least, shall know better.
     let over_tcp = match attribute.kind {
         CandidateType::Relayed => announcer.connection(base.port()),
         _ => None,
     };
     if over_tcp.is_some() {
-        let less = LOCAL_PREFERENCE_LESS_OVER_TCP << 8;
-        attribute.priority = attribute.priority.saturating_sub(less);
         // Candidates that were obtained over different transports are not alike (RFC 8445 section
         // 5.1.1.3).
         attribute.foundation.push_str("tcp");
@@ -439,6 +436,11 @@ async fn announced(
     };
     attribute.priority =
         with_local_preference(attribute.priority, announcer.local_preference(base.ip()));
+    // The agent holds all relays for equal: the other side, at least, shall know better.
+    if over_tcp.is_some() {
+        let less = LOCAL_PREFERENCE_LESS_OVER_TCP << 8;
+        attribute.priority = attribute.priority.saturating_sub(less);
+    }
     attribute.address = address.ip().to_string();
     attribute.port = address.port();
     if attribute.related.is_some() {

@@ -180,7 +180,7 @@ fn the_lines_that_field_teams_look_for_are_in_the_log() {
     let report = check(&scenario("nat/cone-cone.toml"), 1);
     for line in [
         "🔌 WebSocket connecting",
-        "🧊 Processing 7 pending ICE candidates",
+        "🧊 Processing 4 pending ICE candidates",
         "✅ Added remote ICE candidate",
         "✅ AUDIO CONNECTION ESTABLISHED",
     ] {

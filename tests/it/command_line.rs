@@ -58,8 +58,8 @@ fn json_is_one_object_a_line_and_nothing_else() {
 fn a_run_that_is_not_as_expected_exits_with_1_and_says_how_to_repeat_it() {
     let directory = project();
     let file = directory.path().join("impossible.toml");
-    let text = "about = \"a call without UDP that expects audio\"\n\
-        [network.a]\nudp = \"blocked\"\n[peer.alice]\nnetwork = \"a\"\n[network.b]\n[peer.bob]\nnetwork = \"b\"\n";
+    let text = "about = \"a call without UDP or relays that expects audio\"\n\
+        [network.a]\nudp = \"blocked\"\n[peer.alice]\nnetwork = \"a\"\n[network.b]\n[peer.bob]\nnetwork = \"b\"\n[servers]\nturn = \"down\"\n";
     std::fs::write(&file, text).expect("the file can be written");
     let path = file.to_str().expect("a path of text");
     let said = check(&["run", path, "--seed", "5"], 1);

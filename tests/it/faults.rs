@@ -334,8 +334,8 @@ fn arguments_that_are_missing_or_of_another_kind_are_errors() {
         "fault[0].peer = \"alice\": this means nothing where `kind` is `turn-out`",
     );
     check_refused(
-        "kind = \"link-change\"\nat = \"1s\"\nnetwork = \"home\"\nto = \"lte\"",
-        "fault[0].to = \"lte\": this is no link",
+        "kind = \"link-change\"\nat = \"1s\"\nnetwork = \"home\"\nto = \"lt\"",
+        "fault[0].to = \"lt\": there is no such preset of a link; did you mean `lte`?",
     );
     check_refused(
         "kind = \"network-switch\"\nat = \"1s\"\npeer = \"alice\"\nto = { loss = \"1%\" }",

@@ -90,8 +90,13 @@ fn the_probe_agrees_with_the_configuration_of_500_random_nats() {
 #[test]
 fn presets_look_as_they_are_named() {
     for preset in NatPreset::ALL {
-        let config = preset.config();
-        let seen = classification(&config, 1);
+        let mut config = preset.config();
+        if preset == NatPreset::LinuxRouter {
+            // Its mappings depend on the destination, and look as if they did not while no other
+            // host wants the same port.
+            config.mapping = Mapping::EndpointIndependent;
+        }
+        let seen = classification(&preset.config(), 1);
         assert_eq!(
             seen.agreement_with(&config),
             Agreement::Agrees,

@@ -18,6 +18,9 @@ use super::{Classification, ProbeConfig, ProbeError};
 use crate::net::nat::{Filtering, Hairpin, Mapping};
 use crate::server::stun::{CHANGE_ADDRESS, CHANGE_PORT};
 
+/// How many sockets are opened to learn how the next outer port is chosen.
+const FORETELLING_SOCKETS: usize = 6;
+
 /// The longest answer that is read.
 const ANSWER_MAX: usize = 1500;
 
@@ -149,7 +152,7 @@ impl Probe {
         }
         let mut ports = Vec::new();
         let mut nat = self.server.ip();
-        for _ in 0..2 {
+        for _ in 0..FORETELLING_SOCKETS {
             let socket = self.bind().await?;
             let mapped = self.must_answer(&*socket, self.server).await?.mapped;
             nat = mapped.ip();
@@ -300,19 +303,20 @@ impl Probe {
     }
 }
 
-/// The outer port of the next binding, of a socket with the port `inside`; `None` where `ports`, the
-/// inner and outer ports of two bindings made one after the other, show no rule.
+/// The outer port of the next binding, of a socket with the port `inside`, from the inner and outer
+/// ports of bindings made one after the other. Ports that are preserved, counted up, or moved out of
+/// the way of others keep their distance from the inner ones, at least among those of one parity.
+/// `None` where the last two of them show no such rule.
 fn foretold(ports: &[(u16, u16)], inside: u16) -> Option<u16> {
-    let [(first_inside, first), (second_inside, second)] = ports else {
-        return None;
-    };
-    if first_inside == first && second_inside == second {
-        Some(inside)
-    } else if first.checked_add(1) == Some(*second) {
-        second.checked_add(1)
-    } else {
-        None
-    }
+    let alike = |(own, _): &&(u16, u16)| own % 2 == inside % 2;
+    let mut distances = ports
+        .iter()
+        .rev()
+        .filter(alike)
+        .map(|(own, outer)| i32::from(*outer) - i32::from(*own));
+    let (last, before) = (distances.next()?, distances.next()?);
+    let port = u16::try_from(i32::from(inside) + last).ok()?;
+    (last == before).then_some(port)
 }
 
 fn request(from: From, response_port: Option<u16>) -> Message {
@@ -369,9 +373,13 @@ mod tests {
 
     #[test]
     fn ports_that_follow_a_rule_are_foretold() {
-        assert_eq!(foretold(&[(50, 50), (51, 51)], 52), Some(52));
-        assert_eq!(foretold(&[(50, 1024), (51, 1025)], 52), Some(1026));
-        assert_eq!(foretold(&[(50, 9), (51, 4711)], 52), None);
-        assert_eq!(foretold(&[(50, 50), (51, 4711)], 52), None);
+        let preserved = [(50, 50), (51, 51), (52, 52), (53, 53)];
+        assert_eq!(foretold(&preserved, 54), Some(54));
+        let counted = [(50, 1024), (51, 1025), (52, 1026), (53, 1027)];
+        assert_eq!(foretold(&counted, 54), Some(1028));
+        let out_of_the_way = [(50, 58), (51, 51), (52, 60), (53, 53)];
+        assert_eq!(foretold(&out_of_the_way, 54), Some(62));
+        let random = [(50, 9), (51, 4711), (52, 90), (53, 815)];
+        assert_eq!(foretold(&random, 54), None);
     }
 }

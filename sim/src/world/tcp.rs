@@ -367,7 +367,7 @@ mod tests {
             panic!("told of {told:?}");
         };
         assert!(retry.is_first_retry_of(missing));
-        assert_eq!(when, at(60 + 50), "a one-way delay later");
+        assert_eq!(when, at(60 + 56), "a one-way delay later");
     }
 
     #[test]
