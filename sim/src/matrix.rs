@@ -305,7 +305,7 @@ impl Cell {
         }
     }
 
-    fn networks(&self, conditions: Conditions) -> BTreeMap<String, Network> {
+    fn networks(self, conditions: Conditions) -> BTreeMap<String, Network> {
         let (lan, uplink) = conditions.links();
         let network = |nat: NatConfig, udp, behind: Option<String>, uplink: LinkConfig| Network {
             nat: Some(NatBox {

@@ -83,6 +83,8 @@ pub struct World {
     /// How far the fabric runs ahead of the applications.
     ahead: Duration,
     egress: Egress,
+    /// The longest payload of a TCP segment; as long as the kernels like where no link limits it.
+    segment_bytes_max: Option<usize>,
     /// Held for as long as there are sockets.
     _kernel: Arc<EnterGuard>,
 }

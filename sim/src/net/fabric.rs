@@ -231,6 +231,18 @@ impl<B: Body> Fabric<B> {
             .unwrap_or(Duration::MAX)
     }
 
+    /// The smallest maximum transmission unit of all links, in bytes; `None` where no link has one.
+    #[must_use]
+    pub fn minimal_mtu_bytes(&self) -> Option<usize> {
+        let uplinks = self.gateways.iter().map(|gateway| gateway.uplink.config());
+        let links = self.host_links.iter().map(Wires::config).chain(uplinks);
+        links
+            .flat_map(|pair| [pair.up.mtu_bytes, pair.down.mtu_bytes])
+            .flatten()
+            .map(|mtu| mtu.get() as usize)
+            .min()
+    }
+
     /// Changes the link of a host or server for packets sent into it from now on.
     pub fn reconfigure_host_link(&mut self, now: Duration, host: HostId, config: LinkPair) {
         self.reconfigure(now, Hop::FromHost(host), config.up);

@@ -110,7 +110,7 @@ impl Default for NetworkConfig {
 /// translator has its external addresses from the network above it, which by default is 100.64.1.0/24
 /// and so on (RFC 6598). At the core gateways with a NAT and hosts of public networks share
 /// 203.0.113.0/24 and 198.51.100.0/24, and servers are in 192.0.2.0/24 (the documentation prefixes of
-/// RFC 5737). IPv6 hosts have addresses of 2001:db8:N::/48 (RFC 3849), N being the number of the
+/// RFC 5737). IPv6 hosts have addresses of `2001:db8:N::/48` (RFC 3849), N being the number of the
 /// network, and 0 for servers.
 #[derive(Debug, Clone, Default)]
 pub struct Topology {

@@ -120,7 +120,7 @@ fn set_lookup(world: &World, interceptor: &Interceptor, lookup: &Lookup) {
     for host in world.topology().hosts() {
         let is_guest = world.topology().network_of(host) == Some(interceptor.network);
         if is_guest && host != interceptor.host {
-            world.device(host).set_lookup(host, lookup.clone());
+            world.device(host).set_lookup(host, lookup);
         }
     }
 }

@@ -47,7 +47,7 @@ impl World {
     /// As [`with_machines`](Self::with_machines).
     #[must_use]
     pub fn new(capture: Capture, recorder: Recorder, topology: Topology, names: Names) -> Self {
-        let machines = topology
+        let machines: Vec<Machine> = topology
             .hosts()
             .filter(|host| topology.network_of(*host).is_some())
             .map(|host| Machine {
@@ -55,7 +55,7 @@ impl World {
                 interfaces: vec![host],
             })
             .collect();
-        Self::with_machines(capture, recorder, topology, names, machines)
+        Self::with_machines(capture, recorder, topology, names, &machines)
     }
 
     /// Puts a topology in motion whose hosts are the interfaces of `machines`. Each machine has an
@@ -71,7 +71,7 @@ impl World {
         recorder: Recorder,
         topology: Topology,
         names: Names,
-        machines: Vec<Machine>,
+        machines: &[Machine],
     ) -> Self {
         let config = KernelConfig::default()
             // The world recovers losses itself, see `tcp`.
@@ -134,9 +134,11 @@ impl World {
             step: Duration::ZERO,
             ahead: Duration::ZERO,
             egress: Egress::new(&kernel),
+            segment_bytes_max: None,
             _kernel: kernel,
         };
         world.measure_step();
+        world.measure_segments();
         world
     }
 
@@ -145,6 +147,14 @@ impl World {
     pub fn lengthen_steps(&mut self, longest: Duration) {
         self.step_max = longest;
         self.measure_step();
+    }
+
+    /// Works out how long a TCP segment may be on every link.
+    pub(super) fn measure_segments(&mut self) {
+        /// The headers of IPv6 (RFC 8200 section 3), which are the longer ones, and of TCP.
+        const HEADERS_BYTES: usize = 40 + 20;
+        let mtu = self.fabric.minimal_mtu_bytes();
+        self.segment_bytes_max = mtu.map(|mtu| mtu.saturating_sub(HEADERS_BYTES).max(1));
     }
 
     /// Works out how far the applications may run by themselves.

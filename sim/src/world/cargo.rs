@@ -135,15 +135,15 @@ pub(super) fn in_fabric(cargo: Cargo, source: IpAddr, class: TrafficClass) -> Pa
 /// The packet as the kernel of its receiver sees it: with the addresses that the NATs on the way left
 /// in it, and the receiver's own as its kernel knows it.
 pub(super) fn rewritten(packet: &Packet<Cargo>, receiver: IpAddr) -> KernelPacket {
-    let mut received = packet.body.packet.clone();
+    let mut kernel = packet.body.packet.clone();
     let Flow {
         source,
         destination,
         ..
     } = packet.flow;
-    received.src = source.ip();
-    received.dst = receiver;
-    match &mut received.payload {
+    kernel.src = source.ip();
+    kernel.dst = receiver;
+    match &mut kernel.payload {
         Transport::Udp(datagram) => {
             datagram.src_port = source.port();
             datagram.dst_port = destination.port();
@@ -158,7 +158,7 @@ pub(super) fn rewritten(packet: &Packet<Cargo>, receiver: IpAddr) -> KernelPacke
             segment.dst_port = destination.port();
         }
     }
-    received
+    kernel
 }
 
 pub(super) fn summary(packet: &Packet<Cargo>) -> PacketSummary {

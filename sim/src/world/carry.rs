@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use ringtrue::net::TrafficClass;
 use turmoil_net::{Packet as KernelPacket, Transport};
 
 use super::cargo::{Cargo, in_fabric, rewritten, summary};
@@ -203,7 +204,13 @@ impl World {
                 sent.push((at, host, packet));
             }
         }
-        for (at, packet) in self.egress.take() {
+        let segment_bytes_max = self.segment_bytes_max;
+        let collected = self.egress.take().into_iter();
+        let packets = collected.flat_map(|(at, packet)| {
+            let segments = segmented(packet, segment_bytes_max).into_iter();
+            segments.map(move |packet| (at, packet))
+        });
+        for (at, packet) in packets {
             let Some(host) = self.by_kernel.get(&packet.src).copied() else {
                 let cargo = Cargo {
                     packet,
@@ -211,7 +218,7 @@ impl World {
                     tag: None,
                 };
                 let source = cargo.packet.src;
-                let packet = in_fabric(cargo, source, Default::default());
+                let packet = in_fabric(cargo, source, TrafficClass::default());
                 self.dropped(at, "core", DropCause::NoRoute, &packet);
                 continue;
             };
@@ -274,7 +281,7 @@ impl World {
         let direction = direction_of(&cargo.packet);
         let class = match cargo.packet.payload {
             Transport::Udp(_) => self.ports.class_of(direction.0),
-            Transport::Tcp(_) => Default::default(),
+            Transport::Tcp(_) => TrafficClass::default(),
         };
         let addresses = &self.hosts[host.index()].addresses;
         let seen = addresses
@@ -290,6 +297,34 @@ impl World {
         let own = addresses.iter().find(|address| address.seen == seen)?;
         Some(own.kernel)
     }
+}
+
+/// A TCP segment as segments that fit the smallest link of the world, as the gateways there would
+/// have told the ends when they connected (the clamping of the maximum segment size, see
+/// RFC 4459). Anything else as it is.
+fn segmented(packet: KernelPacket, bytes_max: Option<usize>) -> Vec<KernelPacket> {
+    let Transport::Tcp(whole) = &packet.payload else {
+        return vec![packet];
+    };
+    let Some(bytes_max) = bytes_max.filter(|most| whole.payload.len() > *most) else {
+        return vec![packet];
+    };
+    let length = whole.payload.len();
+    let begins = (0..length).step_by(bytes_max);
+    begins
+        .map(|begin| {
+            let end = (begin + bytes_max).min(length);
+            let mut segment = whole.clone();
+            segment.payload = whole.payload.slice(begin..end);
+            let offset = u32::try_from(begin).expect("a segment is shorter than 4 GiB");
+            segment.seq = whole.seq.wrapping_add(offset);
+            segment.flags.fin &= end == length;
+            KernelPacket {
+                payload: Transport::Tcp(segment),
+                ..packet
+            }
+        })
+        .collect()
 }
 
 /// The end of a connection that `host` speaks for in `packet`.

@@ -67,14 +67,13 @@ impl Connections {
         };
         let length = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
         let answer = match breakage {
-            Breakage::Rst | Breakage::Silence => None,
             Breakage::Fin if segment.flags.fin => {
                 let acknowledged = segment.seq.wrapping_add(length).wrapping_add(1);
                 Some(end.packet(connection.expects, acknowledged, acknowledgment()))
             }
             // Who has closed both directions has no use for data.
             Breakage::Fin if length > 0 => Some(end.packet(segment.ack, 0, reset())),
-            Breakage::Fin => None,
+            Breakage::Fin | Breakage::Rst | Breakage::Silence => None,
         };
         Sent::Swallowed(answer)
     }

@@ -184,7 +184,7 @@ impl Device {
     }
 
     /// Changes how names are looked up over an interface.
-    pub fn set_lookup(&self, host: HostId, lookup: Lookup) {
+    pub fn set_lookup(&self, host: HostId, lookup: &Lookup) {
         self.with(host, |interface| interface.lookup = lookup.clone());
     }
 

@@ -228,7 +228,7 @@ impl<'a> Faults<'a> {
             Undo::Resume(hosts) => hosts.into_iter().for_each(|host| world.resume(host)),
             Undo::RestoreLookup(hosts) => {
                 for host in hosts {
-                    world.device(host).set_lookup(host, Lookup::Works);
+                    world.device(host).set_lookup(host, &Lookup::Works);
                 }
             }
             Undo::ServeTurn => self.servers.turn_controls().for_each(TurnControl::serve),
@@ -274,7 +274,7 @@ impl<'a> Faults<'a> {
             FaultKind::NameFailure { peer } => {
                 let hosts = self.interfaces(peer);
                 for host in &hosts {
-                    world.device(*host).set_lookup(*host, Lookup::Fails);
+                    world.device(*host).set_lookup(*host, &Lookup::Fails);
                 }
                 let counter = Counter::FailedLookups(self.current[peer]);
                 let what = "look-ups of names failed";

@@ -205,6 +205,7 @@ impl World {
     pub fn change_uplink(&mut self, network: NetworkId, to: LinkPair) {
         let now = self.now;
         self.fabric.reconfigure_uplink(now, network, to);
+        self.measure_segments();
     }
 
     /// Changes the link of a host.
@@ -216,6 +217,7 @@ impl World {
         let now = self.now;
         self.fabric.reconfigure_host_link(now, host, to);
         self.measure_step();
+        self.measure_segments();
     }
 
     /// Counts drops from now on.

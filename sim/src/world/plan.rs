@@ -160,7 +160,7 @@ fn network_config(network: &model::Network, behind: Option<NetworkId>) -> Networ
     };
     NetworkConfig {
         nat: network.nat.as_ref().map(|nat| nat.config.clone()),
-        nat_addresses: network.nat.as_ref().map_or(1, |nat| nat.addresses.into()),
+        nat_addresses: network.nat.as_ref().map_or(1, |nat| nat.addresses),
         firewall: network.firewall.clone(),
         firewall_v6,
         uplink: network.uplink,

@@ -177,7 +177,7 @@ impl Simulation<'_> {
             servers,
             boxes,
         } = self.plan;
-        let mut world = World::with_machines(capture, recorder.clone(), topology, names, machines);
+        let mut world = World::with_machines(capture, recorder.clone(), topology, names, &machines);
         let running = world.running();
         let layer = TraceLayer::new(recorder.clone(), move || {
             (determinism::now(), running.host())

@@ -92,7 +92,7 @@ impl<P> Gateway<P> {
             return Onward::To(*owner);
         }
         if let Some(interception) = &self.interception {
-            packet.flow = interception.from_inside(at, packet.flow, packet.tcp);
+            packet.flow = interception.to_outside(at, packet.flow, packet.tcp);
             if let Some(owner) = self.inside.get(&packet.flow.destination.ip()) {
                 return Onward::To(*owner);
             }
@@ -190,7 +190,7 @@ impl Interception {
         self.lock().inbound(at, flow, signal)
     }
 
-    fn from_inside(&self, at: Duration, flow: Flow, signal: Option<TcpSignal>) -> Flow {
+    fn to_outside(&self, at: Duration, flow: Flow, signal: Option<TcpSignal>) -> Flow {
         self.lock().outbound(at, flow, signal)
     }
 

@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The addresses that are handed out to everybody alike.
+/// How many of the addresses that are handed out to everybody alike are used.
 #[derive(Debug, Clone, Default)]
 pub(super) struct AddressPlan {
-    public_used: usize,
-    servers_used: usize,
-    private_subnets_used: usize,
-    carrier_subnets_used: usize,
-    v6_used: Vec<u16>,
+    public: usize,
+    servers: usize,
+    private_subnets: usize,
+    carrier_subnets: usize,
+    v6: Vec<u16>,
 }
 
 /// A /24 and how much of it is used.
@@ -26,40 +26,39 @@ impl AddressPlan {
         name: &str,
         wanted: Option<Ipv4Addr>,
     ) -> Result<Subnet, TopologyError> {
-        let first = match wanted {
-            Some(first) => first,
-            None => {
-                self.private_subnets_used += 1;
-                let third = subnet_octet(self.private_subnets_used)
-                    .ok_or_else(|| TopologyError::no_address(name, "private networks", 254))?;
-                Ipv4Addr::new(192, 168, third, 0)
-            }
+        let first = if let Some(first) = wanted {
+            first
+        } else {
+            self.private_subnets += 1;
+            let third = subnet_octet(self.private_subnets)
+                .ok_or_else(|| TopologyError::no_address(name, "private networks", 254))?;
+            Ipv4Addr::new(192, 168, third, 0)
         };
         Ok(Subnet { first, used: 0 })
     }
 
     pub(super) fn carrier_subnet(&mut self, name: &str) -> Result<Ipv4Addr, TopologyError> {
-        self.carrier_subnets_used += 1;
-        let third = subnet_octet(self.carrier_subnets_used)
+        self.carrier_subnets += 1;
+        let third = subnet_octet(self.carrier_subnets)
             .ok_or_else(|| TopologyError::no_address(name, "carrier networks", 254))?;
         Ok(Ipv4Addr::new(100, 64, third, 0))
     }
 
     pub(super) fn public_address(&mut self, name: &str) -> Result<IpAddr, TopologyError> {
-        let used = self.public_used;
+        let used = self.public;
         let address = match (host_octet(used), host_octet(used.saturating_sub(254))) {
             (Some(last), _) => Ipv4Addr::new(203, 0, 113, last),
             (None, Some(last)) => Ipv4Addr::new(198, 51, 100, last),
             (None, None) => return Err(TopologyError::no_address(name, "public hosts", 508)),
         };
-        self.public_used += 1;
+        self.public += 1;
         Ok(address.into())
     }
 
     pub(super) fn server_address(&mut self, name: &str) -> Result<IpAddr, TopologyError> {
-        let last = host_octet(self.servers_used)
+        let last = host_octet(self.servers)
             .ok_or_else(|| TopologyError::no_address(name, "servers", 254))?;
-        self.servers_used += 1;
+        self.servers += 1;
         Ok(Ipv4Addr::new(192, 0, 2, last).into())
     }
 
@@ -71,10 +70,10 @@ impl AddressPlan {
     ) -> Result<IpAddr, TopologyError> {
         let full = || TopologyError::no_address(name, "IPv6 networks", usize::from(u16::MAX));
         let number = u16::try_from(network).map_err(|_| full())?;
-        if self.v6_used.len() <= network {
-            self.v6_used.resize(network + 1, 0);
+        if self.v6.len() <= network {
+            self.v6.resize(network + 1, 0);
         }
-        let used = &mut self.v6_used[network];
+        let used = &mut self.v6[network];
         *used = used.checked_add(1).ok_or_else(full)?;
         Ok(Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0, 0, *used).into())
     }
