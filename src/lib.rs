@@ -26,11 +26,11 @@
 //! |---|---|
 //! | [`config`] | every setting, with the default that worked in the field and what changing it costs |
 //! | [`client`] | the async face: connect, call, answer, hang up, events |
-//! | [`net`] | the one seam to a network; [`net::tokio`] is the real one |
+//! | [`net`] | the one seam to a network, of either address family; [`net::tokio`] is the real one |
 //! | [`signaling`] | Engine.IO and Socket.IO (pure), the connection that comes back, the relay server |
 //! | [`candidates`] | the buffer that keeps early candidates (pure) |
 //! | [`call`] | the call's states as a table (pure), and the session that carries it out |
-//! | [`peer`] | ICE, DTLS, SRTP and the session description |
+//! | [`peer`] | ICE over IPv4 and IPv6, TURN over UDP and TCP, DTLS, SRTP and the session description |
 //! | [`audio`] | recorded Opus in, matched packets out (pure) |
 //!
 //! # Invariants
@@ -39,6 +39,8 @@
 //!   operating system: everything goes through [`net::Net`] and tokio's time. That is what lets the
 //!   very same client run in a simulated world.
 //! - Modules marked pure are not async. They take the time and a random generator as arguments.
+//! - What the libraries do that the field does not forgive is put right in `peer::bridge`, between them
+//!   and the network: requests are repeated, storms of checks end, families are chosen.
 //! - There are no test hooks and no switches for bugs.
 //! - There is no unsafe code.
 //!

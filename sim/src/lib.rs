@@ -28,15 +28,26 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`scenario`] | the TOML file, its validation, and errors that point at the place |
+//! | [`fault`] | what can go wrong, by name: the same names in files, timelines and reports |
 //! | [`seed`] | one root seed, labelled streams |
 //! | [`determinism`] | what keeps a run from depending on anything else: captured entropy and clocks |
-//! | [`net`] | NATs, firewalls, links and the way through them (pure) |
-//! | [`world`] | hosts with real sockets, applications on paused clocks, the scheduler, one run |
-//! | [`server`] | STUN and TURN, and the signaling relay, on any network |
+//! | [`net`] | the network as pure state machines; `topology` and `fabric` are the way through them |
+//! | [`net::nat`] | NATs, a module for each dimension of RFC 4787, and presets of boxes that are met |
+//! | [`net::link`] | delay, jitter, damage, rate and queue, and presets; [`net::loss`] is loss, in bursts too |
+//! | [`net::firewall`] | UDP and ports that do not pass, connections cut when idle, RFC 6092 for IPv6 |
+//! | [`net::redirect`] | TCP that a gateway leads to a portal or a proxy |
+//! | [`world`] | hosts with real sockets, applications on paused clocks, one run |
+//! | `world::{plan, build}` | from the scenario to the world, and its kernels, machines and addresses |
+//! | `world::{carry, tcp}` | packets between kernels and fabric, and what recovers lost segments |
+//! | `world::{director, faults}` | what the script says, and what the faults do and show |
+//! | `world::{interfere, connections, device}` | the deeds that faults are made of: cut, pause, move |
+//! | `world::boxes` | captive portals and proxies, which are hosts themselves |
+//! | [`server`] | STUN (RFC 5780) and TURN, the signaling relay, `portal` and `proxy`, on any network |
 //! | [`trace`] | typed events and the digest over them |
 //! | [`check`] | what judges a run, from its trace alone |
+//! | [`check::oracle`] | what has to come of a call, from the networks alone |
 //! | [`probe`] | what a STUN client can tell of the NAT that it is behind (RFC 5780) |
-//! | [`matrix`] | every kind of NAT against every other |
+//! | [`matrix`] | every kind of NAT against every other, each cell a scenario |
 //! | [`report`] | what came of a run, for people and for programs |
 //! | [`cli`] | the `ringtrue` command |
 //!
@@ -48,8 +59,10 @@
 //!   other. The entropy of libraries is one stream a run.
 //! - Events at equal times are ordered by a sequence number; whatever is iterated is ordered.
 //! - Every packet that is not delivered has a named cause in the trace.
+//! - A fault strikes between two steps of the world, and shows an effect in the trace or fails the run.
 //! - Watching changes nothing: digests do not depend on what is printed.
-//! - Checkers read the trace and the scenario, never the inside of a client.
+//! - Checkers read the trace and the scenario, never the inside of a client. The oracle shares no code
+//!   with the NATs or the client.
 //! - Unsafe code is in `determinism::interposition` and nowhere else.
 //!
 //! # Platforms
