@@ -587,6 +587,22 @@ fn networks_that_cannot_be_are_errors() {
         &[network("flat", "nat = \"symmetric\"\nip = \"v6\"")],
         &["network.flat: this network has a NAT and no IPv4 for it to translate"],
     );
+    check(
+        &[network("flat", "ip = \"v6\"\nportal = { until = \"5s\" }")],
+        &["network.flat.portal: portals and proxies intercept IPv4, which this network has not"],
+    );
+}
+
+#[test]
+fn a_server_that_is_down_has_no_faults() {
+    let text = format!(
+        "{}[servers]\nturn = \"down\"\n",
+        fault("kind = \"turn-out\"\nat = \"1s\"")
+    );
+    assert_eq!(
+        problems(&text),
+        ["fault[0].kind = \"turn-out\": the turn servers are down all the time"]
+    );
 }
 
 #[test]

@@ -11,5 +11,6 @@ mod parity;
 mod probe;
 mod real_sockets;
 mod scenario;
+mod strikes;
 mod support;
 mod turn;

@@ -60,3 +60,13 @@ fn what_no_matrix_can_be_made_of_is_refused() {
         );
     }
 }
+
+#[test]
+fn the_matrix_agrees_with_the_oracle_behind_carriers_and_with_losses() {
+    for arguments in [["--layers", "2"], ["--loss", "5"]] {
+        let mut command = vec!["matrix", "--seed", "1"];
+        command.extend(arguments);
+        let output = ringtrue(&command);
+        assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    }
+}

@@ -456,7 +456,8 @@ fn the_example_of_the_reference_is_a_scenario() {
         .split_once("```toml\n")
         .expect("the reference has an example");
     let (example, _) = rest.split_once("```").expect("the example ends");
-    assert_eq!(parse(example).talk, Some(seconds(10)));
+    let example = parse(example);
+    assert!(example.talk.is_some() && !example.faults.is_empty());
 }
 
 proptest! {

@@ -10,12 +10,12 @@ use toml::Spanned;
 use super::document::{DestinationDocument, FaultDocument};
 use super::error::ProblemKind;
 use super::link::{LinkDocument, Role, link_at};
-use super::model::{Network, Peer, Trigger};
+use super::model::{Network, Peer, ServerState, Servers, Trigger};
 use super::problems::Problems;
 use super::value::{format_duration, named};
 use crate::fault::{
     AddressAfter, Begin, Breakage, Direction, EndRule, Fault, FaultKind, FaultName, Goodbye,
-    LinkName, SocketsMeanwhile, TurnOutage,
+    LinkName, ServerName, SocketsMeanwhile, TurnOutage,
 };
 use crate::net::link::LinkPreset;
 
@@ -55,6 +55,28 @@ pub(super) fn read(
     let mut faults: Vec<Placed> = read.into_iter().collect::<Option<_>>()?;
     faults.sort_by(|one, other| one.fault.begin.cmp(&other.fault.begin));
     Some(faults)
+}
+
+/// Refuses faults of servers that are down from the beginning.
+pub(super) fn check_servers(faults: &[Placed], servers: &Servers, problems: &mut Problems<'_>) {
+    for placed in faults {
+        let server = match &placed.fault.kind {
+            FaultKind::TurnOut { .. } => ServerName::Turn,
+            FaultKind::ServerPause { server } => *server,
+            _ => continue,
+        };
+        let state = match server {
+            ServerName::Turn => servers.turn,
+            ServerName::Stun => servers.stun,
+            ServerName::Signaling => ServerState::Up,
+        };
+        if state == ServerState::Down {
+            let message = format!("the {server} servers are down all the time");
+            let allowed = "faults of servers that are up";
+            let kind = ProblemKind::Contradiction { message, allowed };
+            problems.push(placed.span.clone(), kind);
+        }
+    }
 }
 
 impl From<Trigger> for Begin {

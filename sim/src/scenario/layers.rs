@@ -40,6 +40,17 @@ pub(super) fn check(
             let allowed = "`ipv6` with `ip = \"v6\"` or `ip = \"dual\"`";
             problems.push(firewall.span(), contradiction(message, allowed));
         }
+        let boxes = [
+            document.portal.as_ref().map(Spanned::span),
+            document.proxy.as_ref().map(Spanned::span),
+        ];
+        for span in boxes.into_iter().flatten() {
+            if network.families == Families::V6 {
+                let message = "portals and proxies intercept IPv4, which this network has not";
+                let allowed = "`portal` and `proxy` with `ip = \"v4\"` or `ip = \"dual\"`";
+                problems.push(span, contradiction(message.to_owned(), allowed));
+            }
+        }
         if network.families == Families::V6 && network.has_nat() {
             let message = "this network has a NAT and no IPv4 for it to translate".to_owned();
             let allowed = "`ip = \"v6\"` without `nat`, or `ip = \"dual\"`";

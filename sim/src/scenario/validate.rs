@@ -102,6 +102,7 @@ pub(super) fn scenario(
     let (script, talk) = script::steps(steps, &document.peer, &killed, talk, problems)?;
     let faults = faults?;
     fault::check(&faults, &script, &peers, problems);
+    fault::check_servers(&faults, &servers, problems);
     if problems.is_empty() {
         check_tones(&script, &peers, &document.peer, problems);
     }

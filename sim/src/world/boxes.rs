@@ -118,7 +118,10 @@ impl Boxes {
 /// How the hosts beside a box look up names.
 fn set_lookup(world: &World, interceptor: &Interceptor, lookup: &Lookup) {
     for host in world.topology().hosts() {
-        let is_guest = world.topology().network_of(host) == Some(interceptor.network);
+        let topology = world.topology();
+        let inner = topology.network_of(host);
+        let mut around = std::iter::successors(inner, |network| topology.behind(*network));
+        let is_guest = around.any(|network| network == interceptor.network);
         if is_guest && host != interceptor.host {
             world.device(host).set_lookup(host, lookup);
         }

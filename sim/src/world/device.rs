@@ -27,6 +27,7 @@ struct InterfaceState {
     addresses: Vec<Address>,
     up: Carrier,
     lookup: Lookup,
+    name_servers: NameServers,
     /// How often its sockets were closed from outside.
     epoch: watch::Sender<u32>,
 }
@@ -49,6 +50,13 @@ pub enum Carrier {
     Up,
     /// It is not.
     Down,
+}
+
+/// Whether name servers answer at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NameServers {
+    Answer,
+    Fail,
 }
 
 /// How names are looked up over an interface.
@@ -98,6 +106,7 @@ impl Device {
             addresses,
             up,
             lookup: Lookup::Works,
+            name_servers: NameServers::Answer,
             epoch: watch::Sender::new(0),
         });
     }
@@ -188,12 +197,26 @@ impl Device {
         self.with(host, |interface| interface.lookup = lookup.clone());
     }
 
+    /// Makes every lookup over an interface fail, whatever it would have found.
+    pub fn fail_lookups(&self, host: HostId) {
+        self.with(host, |interface| interface.name_servers = NameServers::Fail);
+    }
+
+    /// Ends what [`fail_lookups`](Self::fail_lookups) began.
+    pub fn restore_lookups(&self, host: HostId) {
+        self.with(host, |interface| {
+            interface.name_servers = NameServers::Answer;
+        });
+    }
+
     /// How names are looked up now. Failures are counted.
     #[must_use]
     pub fn lookup(&self) -> Lookup {
         let mut state = self.lock();
         let up = state.interfaces.iter().find(|each| each.is_up());
-        let lookup = up.map_or(Lookup::Fails, |interface| interface.lookup.clone());
+        let lookup = up
+            .filter(|interface| interface.name_servers == NameServers::Answer)
+            .map_or(Lookup::Fails, |interface| interface.lookup.clone());
         if lookup == Lookup::Fails {
             state.failed_lookups += 1;
         }

@@ -23,6 +23,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How long a run may go on after the last thing its script knows of: longer than any client waits
 /// before it gives a call up.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a run may go on in all, whatever happens in it: longer than any script can last.
+const VIRTUAL_MAX: Duration = Duration::from_hours(3);
 
 /// The people behind the peers.
 #[derive(Debug)]
@@ -128,6 +130,7 @@ impl<'a> Director<'a> {
             }
             match over_since {
                 Some(since) if now >= since + SETTLE => return Ending::Done,
+                _ if now > VIRTUAL_MAX => return Ending::Stalled,
                 None if now > self.patience() => return Ending::Stalled,
                 Some(_) | None => {}
             }

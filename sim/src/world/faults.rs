@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::World;
-use super::device::{Carrier, Lookup};
+use super::device::Carrier;
 use super::servers::ServerHosts;
 use crate::check::facts::Facts;
 use crate::fault::{
@@ -146,7 +146,11 @@ impl<'a> Faults<'a> {
         for index in 0..self.states.len() {
             let waits = matches!(self.states[index].stage, Stage::Waiting);
             if waits && due[index].is_some_and(|due| due <= now) {
-                self.begin(index, world, &mut deeds);
+                if self.is_in_the_way_of_another(index) {
+                    self.states[index].stage = Stage::Over;
+                } else {
+                    self.begin(index, world, &mut deeds);
+                }
             }
             self.look_for_effect(index, world);
         }
@@ -181,6 +185,18 @@ impl<'a> Faults<'a> {
             } => facts.message_sent_at(peer, *message, *number),
         });
         due.collect()
+    }
+
+    /// Whether another fault of the same kind lasts on the same target. Whichever ended first would end
+    /// both, so this one does not begin, which fails the run.
+    fn is_in_the_way_of_another(&self, index: usize) -> bool {
+        let kind = &self.scenario.faults[index].kind;
+        let others = self.scenario.faults.iter().zip(&self.states);
+        others.enumerate().any(|(other, (fault, state))| {
+            let ends = matches!(state.stage, Stage::Lasting { until: Some(_), .. });
+            let same = fault.kind.name() == kind.name() && fault.kind.target() == kind.target();
+            other != index && ends && same
+        })
     }
 
     fn begin(&mut self, index: usize, world: &mut World, deeds: &mut Vec<AppDeed>) {
@@ -218,6 +234,9 @@ impl<'a> Faults<'a> {
         let Stage::Lasting { undo, .. } = stage else {
             return;
         };
+        // What comes later is no effect of it.
+        self.states[index].evidence = Evidence::None;
+        world.unwatch(index);
         match undo {
             Undo::Nothing => {}
             Undo::StartSignaling => {
@@ -228,7 +247,7 @@ impl<'a> Faults<'a> {
             Undo::Resume(hosts) => hosts.into_iter().for_each(|host| world.resume(host)),
             Undo::RestoreLookup(hosts) => {
                 for host in hosts {
-                    world.device(host).set_lookup(host, &Lookup::Works);
+                    world.device(host).restore_lookups(host);
                 }
             }
             Undo::ServeTurn => self.servers.turn_controls().for_each(TurnControl::serve),
@@ -274,7 +293,7 @@ impl<'a> Faults<'a> {
             FaultKind::NameFailure { peer } => {
                 let hosts = self.interfaces(peer);
                 for host in &hosts {
-                    world.device(*host).set_lookup(*host, &Lookup::Fails);
+                    world.device(*host).fail_lookups(*host);
                 }
                 let counter = Counter::FailedLookups(self.current[peer]);
                 let what = "look-ups of names failed";
@@ -303,16 +322,26 @@ impl<'a> Faults<'a> {
                 let interface = self.current[peer];
                 let count = world.set_carrier(interface, Carrier::Down);
                 let what = format!("the interface is down, {count} connections were aborted");
-                (Undo::Connect(interface), Struck::Shows(what))
+                let struck = if world.is_running(interface) {
+                    Struck::Shows(what)
+                } else {
+                    Struck::Nothing
+                };
+                (Undo::Connect(interface), struck)
             }
             FaultKind::AppSuspend { peer, sockets } => self.suspend(peer, *sockets, world),
             FaultKind::AppKill { peer } => {
+                let struck = if world.is_running(self.current[peer]) {
+                    Struck::Shows("the app is gone".to_owned())
+                } else {
+                    Struck::Nothing
+                };
                 deeds.push(AppDeed::Kill(peer.clone()));
                 let undo = match self.scenario.faults[index].lasts {
                     Some(_) => Undo::StartApp(peer.clone()),
                     None => Undo::Nothing,
                 };
-                (undo, Struck::Shows("the app is gone".to_owned()))
+                (undo, struck)
             }
             FaultKind::Blackhole { network, direction } => {
                 let place = Some(gateway_name(network));
@@ -372,23 +401,28 @@ impl<'a> Faults<'a> {
     fn reboot(&self, network: &str, address: AddressAfter, world: &mut World) -> Struck {
         let id = self.places.networks[network];
         match world.restart_nat(id, address) {
+            // Without a mapping nobody notices, and without another address nothing changes: the fault
+            // is without effect, which fails the run.
+            Ok(0) | Err(_) => Struck::Nothing,
             Ok(count) => match address {
                 AddressAfter::Same => Struck::counted(count, "mappings were lost"),
                 AddressAfter::New => {
-                    let external = world.topology().externals(id);
-                    let external = external.first().map(ToString::to_string);
+                    let nat = world.nat_mut(id);
+                    let external = nat.and_then(|(nat, _)| nat.externals().first().copied());
+                    let external = external.map(|address| address.to_string());
                     let external = external.unwrap_or_default();
                     let what = format!("{count} mappings were lost, the address is {external} now");
                     Struck::Shows(what)
                 }
             },
-            // The fault is without effect then, which fails the run.
-            Err(_) => Struck::Nothing,
         }
     }
 
     fn switch_network(&mut self, peer: &str, to: &str, world: &mut World) -> Struck {
         let (from, to) = (self.current[peer], self.places.interfaces[peer][to]);
+        if from == to {
+            return Struck::Nothing;
+        }
         world.close_sockets(from);
         world.set_carrier(from, Carrier::Down);
         world.set_carrier(to, Carrier::Up);

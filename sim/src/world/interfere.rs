@@ -98,6 +98,13 @@ impl World {
         self.off.remove(&host);
     }
 
+    /// Whether an application runs on the machine of `host`, and does not stand still.
+    #[must_use]
+    pub fn is_running(&self, host: HostId) -> bool {
+        let number = self.hosts[host.index()].domain;
+        self.domains[number].is_some() && !self.paused.contains(&number)
+    }
+
     /// Makes the application of `host` stand still: its timers are frozen, its kernel goes on.
     /// `false` where none runs there, or it stands still already.
     pub fn pause(&mut self, host: HostId) -> bool {
