@@ -14,6 +14,7 @@ mod families;
 mod stun;
 mod traffic;
 mod turn_stream;
+mod virtual_net;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,9 +26,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
-use webrtc_util::vnet::interface::Interface as VirtualInterface;
-use webrtc_util::vnet::net::{Net as VirtualNet, NetConfig};
-use webrtc_util::vnet::router::{Nic, Router, RouterConfig};
+use webrtc_util::vnet::net::Net as VirtualNet;
+use webrtc_util::vnet::router::{Nic, Router};
 
 pub(crate) use self::address::{real_of, virtual_of};
 use self::datagram::Datagram;
@@ -36,6 +36,7 @@ use self::families::{HostAddresses, Purpose, ServerAddresses};
 use self::stun::Header;
 use self::traffic::{Inbound, Outbound, Packet, Traffic};
 use self::turn_stream::Link;
+use self::virtual_net::{open_virtual_net, stop_router};
 use super::servers::{Transport, UsableServer};
 use crate::candidates::{LOCAL_PREFERENCE_MAX, local_preferences};
 use crate::net::{DatagramSocket, Net, TrafficClass};
@@ -51,9 +52,6 @@ const WAITING_PACKETS_MAX: usize = 16;
 
 /// The longest datagram that is read: the agent's own buffers are no larger.
 const DATAGRAM_BYTES_MAX: usize = 8192;
-
-/// The interface of every virtual network that is not loopback.
-const VIRTUAL_INTERFACE: &str = "eth0";
 
 /// How long the virtual network may take to accept a packet. Its queues block when full, and one
 /// socket that nobody reads must not stop the others.
@@ -583,66 +581,6 @@ enum Route {
     Wait,
     /// The server is unknown: answers that end the exchange.
     Nowhere(Vec<Packet>),
-}
-
-/// A virtual network whose every packet goes to `outbound` instead of being routed.
-async fn open_virtual_net(
-    addresses: &HostAddresses,
-    outbound: mpsc::Sender<Packet>,
-) -> Result<(Arc<VirtualNet>, Arc<tokio::sync::Mutex<Router>>), BridgeError> {
-    let virtual_net = Arc::new(VirtualNet::new(Some(NetConfig {
-        static_ips: addresses
-            .seen(Family::V4)
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        ..NetConfig::default()
-    })));
-    let mut router = Router::new(RouterConfig {
-        // Without a name the router takes one from a counter of the whole process.
-        name: "bridge".into(),
-        cidr: "0.0.0.0/0".into(),
-        ..RouterConfig::default()
-    })?;
-    let nic = virtual_net.get_nic()?;
-    router.add_net(Arc::clone(&nic)).await?;
-    // A router has one family; the interface that it has filled takes the other as well.
-    let v6: Result<Vec<_>, _> = addresses
-        .seen(Family::V6)
-        .into_iter()
-        .map(|address| VirtualInterface::convert(SocketAddr::new(address, 0), None))
-        .collect();
-    nic.lock()
-        .await
-        .add_addrs_to_interface(VIRTUAL_INTERFACE, &v6?)
-        .await?;
-    router
-        .add_chunk_filter(Box::new(move |chunk| {
-            let packet = Packet {
-                local: chunk.source_addr(),
-                remote: chunk.destination_addr(),
-                payload: chunk.user_data(),
-            };
-            if outbound.try_send(packet).is_err() {
-                tracing::debug!("datagram dropped: {OUTBOUND_PACKETS_MAX} wait to be sent already");
-            }
-            false
-        }))
-        .await;
-    start_router(&mut router);
-    let router = Arc::new(tokio::sync::Mutex::new(router));
-    nic.lock().await.set_router(Arc::clone(&router)).await?;
-    Ok((virtual_net, router))
-}
-
-/// Starts the router's task. The future only starts child routers, of which there are none, and
-/// could not be kept across an await of a task that moves between threads.
-fn start_router(router: &mut Router) {
-    drop(router.start());
-}
-
-fn stop_router(router: &mut Router) {
-    drop(router.stop());
 }
 
 /// A poisoned lock still guards consistent data here: no update spans a call that can panic.

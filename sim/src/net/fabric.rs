@@ -1,6 +1,7 @@
 //! The way of packets through a [`Topology`], hop by hop and in time order.
 
 mod gateway;
+mod packet;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -10,83 +11,18 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
-use ringtrue::net::TrafficClass;
 
 use self::gateway::{Gateway, Onward};
 pub use self::gateway::{Interception, Others};
+use self::packet::reset;
+pub use self::packet::{Body, FabricOutput, Packet};
 use self::wire::{Wire, Wires};
 use super::cause::DropCause;
-use super::flow::{Flow, TcpSignal};
+use super::flow::TcpSignal;
 use super::link::{Arrival, Damage, LinkConfig, LinkPair, Transmission};
 use super::nat::{Nat, Verdict};
 use super::topology::{HostId, NetworkId, Topology, TopologyError};
 use crate::fault::{AddressAfter, Direction};
-
-/// The size of a TCP segment without data and options: two headers of 20 bytes each (RFC 791 section
-/// 3.1, RFC 9293 section 3.1).
-const RESET_BYTES: usize = 40;
-
-/// A packet on its way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Packet<B> {
-    /// Its addresses, rewritten by every NAT that it passes.
-    pub flow: Flow,
-    /// The flags of a TCP segment; none for UDP.
-    pub tcp: Option<TcpSignal>,
-    /// Its length with all headers.
-    pub size_bytes: usize,
-    /// How it wants to be treated.
-    pub class: TrafficClass,
-    /// What links did to its bits so far.
-    pub damage: Damage,
-    /// What is delivered, opaque to the network.
-    pub body: B,
-}
-
-/// What a packet carries through the network.
-pub trait Body: Clone {
-    /// The body of the TCP reset that answers this segment (RFC 9293 section 3.10.7.1); none where
-    /// it is a datagram, or a reset itself.
-    fn reset(&self) -> Option<Self>;
-
-    /// The body of a TCP reset that answers nothing.
-    fn unasked_reset() -> Self;
-}
-
-/// What became of a packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FabricOutput<B> {
-    /// It reaches its destination.
-    Deliver {
-        /// When it does.
-        at: Duration,
-        /// Who gets it.
-        host: HostId,
-        /// The packet with the addresses that the receiver sees.
-        packet: Packet<B>,
-    },
-    /// It goes no further.
-    Dropped {
-        /// When it was dropped.
-        at: Duration,
-        /// The link or node that dropped it.
-        place: String,
-        /// Why.
-        cause: DropCause,
-        /// The packet with the addresses that it had there.
-        packet: Packet<B>,
-    },
-}
-
-impl<B> FabricOutput<B> {
-    /// When it happens.
-    #[must_use]
-    pub const fn at(&self) -> Duration {
-        match self {
-            Self::Deliver { at, .. } | Self::Dropped { at, .. } => *at,
-        }
-    }
-}
 
 /// A network in motion: links, firewalls and NATs with their state, and the packets under way.
 ///
@@ -627,18 +563,6 @@ impl<B: Body> Fabric<B> {
             cause,
             packet,
         }
-    }
-}
-
-/// A TCP reset on its way.
-fn reset<B>(flow: Flow, body: B) -> Packet<B> {
-    Packet {
-        flow,
-        tcp: Some(TcpSignal::RST),
-        size_bytes: RESET_BYTES,
-        damage: Damage::None,
-        class: TrafficClass::BestEffort,
-        body,
     }
 }
 

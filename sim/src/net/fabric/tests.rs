@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 
 use rand::SeedableRng as _;
+use ringtrue::net::TrafficClass;
 
 use super::*;
 use crate::net::firewall::{FirewallConfig, Passage};
+use crate::net::flow::Flow;
 use crate::net::link::LinkConfig;
 use crate::net::loss::Probability;
 use crate::net::nat::NatPreset;
