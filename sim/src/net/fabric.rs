@@ -233,8 +233,8 @@ impl<B: Body> Fabric<B> {
         gateway.nat.as_mut().map(|nat| (nat, &mut gateway.rng))
     }
 
-    /// Restarts the NAT of a network: its mappings are gone, and it has a new external address where
-    /// `address` says so. Gives how many mappings were lost.
+    /// Restarts the gateway of a network that has a NAT: mappings and what firewalls know are gone, and
+    /// it has a new external address where `address` says so. Gives how many mappings were lost.
     ///
     /// # Errors
     ///
@@ -264,7 +264,9 @@ impl<B: Body> Fabric<B> {
             );
             pool = fresh;
         }
-        if let Some(nat) = &mut self.gateways[network.index()].nat {
+        let gateway = &mut self.gateways[network.index()];
+        gateway.restart_firewalls();
+        if let Some(nat) = &mut gateway.nat {
             nat.restart(pool);
         }
         Ok(lost)

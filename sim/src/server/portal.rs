@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::future::ready;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,13 +24,6 @@ use ringtrue::net::{ByteStream, Net};
 const LOGIN_PATH: &str = "/login";
 
 const LOGIN_PAGE: &str = "<!doctype html><title>Log in</title><p>Log in to use this network.</p>\n";
-
-/// What the portal's name server answers for `host` while it holds its guests captive: itself,
-/// whatever the name. An address literal is no question to a name server and stays what it is.
-#[must_use]
-pub fn resolves_to(portal: IpAddr, host: &str) -> IpAddr {
-    host.parse().unwrap_or(portal)
-}
 
 /// Serves the portal on `local` until the future is dropped; `ready` is called with the address
 /// that it listens on, which is also the one that its redirections name.
@@ -102,15 +95,6 @@ mod tests {
             move |address| sender.send(address).expect("the test waits"),
         ));
         address.await.expect("loopback has a free port")
-    }
-
-    #[test]
-    fn every_name_is_the_portal() {
-        let portal = "192.168.1.1".parse().expect("an address");
-        assert_eq!(resolves_to(portal, "signaling.ringtrue.example"), portal);
-        assert_eq!(resolves_to(portal, ""), portal);
-        let literal = resolves_to(portal, "192.0.2.1");
-        assert_eq!(literal.to_string(), "192.0.2.1");
     }
 
     #[tokio::test]

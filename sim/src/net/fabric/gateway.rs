@@ -145,6 +145,12 @@ impl<P> Gateway<P> {
         }
     }
 
+    /// Forgets everything that the firewalls know of connections.
+    pub(super) fn restart_firewalls(&mut self) {
+        self.firewall.restart();
+        self.firewall_v6.restart();
+    }
+
     /// When connections will have been idle for too long.
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         let timeouts = [&self.firewall, &self.firewall_v6];
