@@ -62,7 +62,9 @@ pub fn decode(payload: &[u8]) -> Result<Vec<EngineIoPacket>, PayloadError> {
     let length = payload.len();
     let text = std::str::from_utf8(payload).map_err(|_| PayloadError::NotText { length })?;
     let packets = text.split(SEPARATOR).enumerate();
-    packets.map(|(index, packet)| decode_packet(index, packet)).collect()
+    packets
+        .map(|(index, packet)| decode_packet(index, packet))
+        .collect()
 }
 
 /// Takes packets from the front of `queue` into one payload of at most `bytes_max` bytes, but at least
@@ -189,15 +191,15 @@ mod tests {
             ["4a", "4larger than that", "4b"]
         );
         // Bytes count, not characters.
-        assert_eq!(
-            batches([message("€"), message("€")], Some(8)),
-            ["4€", "4€"]
-        );
+        assert_eq!(batches([message("€"), message("€")], Some(8)), ["4€", "4€"]);
     }
 
     #[test]
     fn payloads_that_cannot_be_read_name_the_packet() {
-        assert!(matches!(decode(&[0xff]), Err(PayloadError::NotText { length: 1 })));
+        assert!(matches!(
+            decode(&[0xff]),
+            Err(PayloadError::NotText { length: 1 })
+        ));
         assert!(matches!(
             decode(b""),
             Err(PayloadError::Packet {
