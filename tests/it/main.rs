@@ -11,6 +11,7 @@ mod parity;
 mod probe;
 mod real_sockets;
 mod scenario;
+mod serve;
 mod strikes;
 mod support;
 mod turn;
