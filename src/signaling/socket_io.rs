@@ -3,7 +3,7 @@
 //! [`packet`] is the codec, [`reassembly`] joins packets with the binary attachments that follow
 //! them, and [`namespace`] is what a client knows of one namespace: what waits to be sent
 //! ([`outbox`]), what waits for an acknowledgement ([`acknowledgements`]), and what a reconnect can
-//! take up again ([`recovery`]). [`emit`] is what an application hands in.
+//! take up again ([`recovery`]). [`emit`] is what an application hands in, [`received`] what it gets.
 
 pub mod acknowledgements;
 pub mod emit;
@@ -11,9 +11,13 @@ pub mod namespace;
 pub mod outbox;
 pub mod packet;
 pub mod reassembly;
+pub mod received;
 pub mod recovery;
 
+use std::time::Duration;
+
 use thiserror::Error;
+use tokio::time::Instant;
 
 pub use packet::{Namespace, Refusal, SocketIoBody, SocketIoPacket};
 
@@ -113,4 +117,10 @@ pub enum SocketIoError {
         /// How many are kept.
         max: usize,
     },
+}
+
+/// `limit` after `now`, or so late that it never comes where the clock cannot count that far.
+pub(super) fn later(now: Instant, limit: Duration) -> Instant {
+    const FOREVER: Duration = Duration::from_hours(24 * 365 * 30);
+    now.checked_add(limit).unwrap_or_else(|| now + FOREVER)
 }

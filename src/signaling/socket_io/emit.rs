@@ -69,6 +69,9 @@ pub struct Acknowledgement {
     pub attachments: Vec<Bytes>,
 }
 
+/// What came of an emit with acknowledgement.
+pub type Outcome = Result<Acknowledgement, AcknowledgementError>;
+
 /// Why there is no answer to an event. The peer may have received it in all cases but
 /// [`Dropped`](Self::Dropped).
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
