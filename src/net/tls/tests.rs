@@ -49,7 +49,10 @@ async fn shake_hands(issuer: &Authority, host: &str, trust: &TlsTrust) -> Result
         let stream = net.connect_stream(address).await.expect("a listener");
         let mut stream = connector.connect(host, stream).await?;
         assert_eq!(stream.peer_addr().expect("connected"), address);
-        stream.write_all(b"hello").await.expect("the server is there");
+        stream
+            .write_all(b"hello")
+            .await
+            .expect("the server is there");
         let mut text = String::new();
         stream.read_to_string(&mut text).await.expect("an answer");
         assert_eq!(text, "hello");

@@ -113,7 +113,6 @@ impl Upgrade {
                 self.state = State::Pausing { deadline };
                 Ok(())
             }
-            // A server that probes back, or says nothing of importance, does no harm.
             _ if matches!(packet, EngineIoPacket::Noop) => Ok(()),
             _ => Err(self.fail(UpgradeError::OutOfTurn {
                 found: format!("{packet:?}"),
