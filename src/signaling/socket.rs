@@ -11,25 +11,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::endpoint::EndpointError;
 use super::manager::driver::{BacklogSlot, Command};
-pub use super::manager::event::{
-    AcknowledgementTicket, DisconnectReason, ReceivedEvent, Recovered, SocketConnectError,
-    SocketEvent,
-};
+pub use super::manager::event::{DisconnectReason, SocketConnectError, SocketEvent};
 use super::manager::{SocketId, SocketSettings};
+use super::socket_io::Namespace;
 pub use super::socket_io::emit::{
     Acknowledgement, AcknowledgementError, Delivery, DropReason, Emit, EmitError,
 };
-use super::socket_io::{Namespace, SocketIoError};
+pub use super::socket_io::received::{AcknowledgementTicket, ReceivedEvent, Recovered};
 use crate::config::SignalingConfig;
 use crate::net::Net;
-use registry::{ManagerHandle, Registry};
+use registry::{ManagerHandle, Placed, Registry};
 
 /// Opens sockets on one network. Sockets of one server share a connection, unless
 /// [`ConnectionReuse::Separate`](crate::config::ConnectionReuse::Separate) is configured, their
@@ -87,9 +84,6 @@ pub enum SocketError {
     /// The server's address cannot be used.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// The URL's path is no namespace.
-    #[error(transparent)]
-    Namespace(#[from] SocketIoError),
 }
 
 impl SocketIo {
@@ -124,7 +118,11 @@ impl SocketIo {
             retries,
             acknowledgement_timeout,
         };
-        let (manager, id, namespace) = self.registry.place(signaling)?;
+        let Placed {
+            manager,
+            id,
+            namespace,
+        } = self.registry.place(signaling)?;
         let (events, receiver) = mpsc::unbounded_channel();
         manager.send(Command::Open {
             socket: id,
@@ -272,18 +270,6 @@ impl std::fmt::Debug for SocketOptions {
             .field("retries", &self.retries)
             .field("acknowledgement_timeout", &self.acknowledgement_timeout)
             .finish()
-    }
-}
-
-impl Acknowledgement {
-    /// An answer without attachments.
-    #[must_use]
-    pub fn new(arguments: Vec<Value>) -> Self {
-        let attachments: Vec<Bytes> = Vec::new();
-        Self {
-            arguments,
-            attachments,
-        }
     }
 }
 

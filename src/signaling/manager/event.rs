@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde_json::Value;
 use thiserror::Error;
 
-use super::SocketId;
 use crate::signaling::socket_io::emit::DropReason;
+use crate::signaling::socket_io::received::{ReceivedEvent, Recovered};
 use crate::signaling::socket_io::{Namespace, Refusal, SocketIoError};
 use crate::signaling::transport::{ConnectError, ConnectPhase, TransportError};
 
@@ -25,7 +23,7 @@ pub enum SocketEvent {
         /// The server's name for this socket.
         sid: String,
         /// Whether what came before is still known to the server.
-        recovery: Recovered,
+        recovered: Recovered,
     },
     /// An attempt to connect or to join failed. A reconnect follows unless the error
     /// [is final](SocketConnectError::is_final) or the attempts are used up.
@@ -78,38 +76,6 @@ pub enum SocketEvent {
         /// Why.
         reason: DropReason,
     },
-}
-
-/// Whether the server took up the session before this one (connection state recovery).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recovered {
-    /// It knows this socket: rooms and data are kept, and missed events were sent again.
-    Yes,
-    /// It is a new session to the server.
-    No,
-}
-
-/// An event from the server.
-#[derive(Debug, PartialEq)]
-pub struct ReceivedEvent {
-    /// Its name.
-    pub name: String,
-    /// Its arguments, without the name, and without the offset of connection state recovery.
-    pub arguments: Vec<Value>,
-    /// The binary attachments that the arguments refer to by
-    /// [placeholders](crate::signaling::socket_io::packet::placeholder).
-    pub attachments: Vec<Bytes>,
-    /// What answers it, where the server asks for an answer.
-    pub ticket: Option<AcknowledgementTicket>,
-}
-
-/// The right to answer one event, once: it is used up by the answer.
-#[derive(Debug, PartialEq, Eq)]
-pub struct AcknowledgementTicket {
-    pub(super) socket: SocketId,
-    /// Which of the socket's sessions the event came in. The server knows the id in no other.
-    pub(super) session: u64,
-    pub(super) id: u64,
 }
 
 /// Why a socket is no longer joined.

@@ -132,6 +132,17 @@ pub enum DropReason {
     },
 }
 
+impl Acknowledgement {
+    /// An answer without attachments.
+    #[must_use]
+    pub fn new(arguments: Vec<Value>) -> Self {
+        Self {
+            arguments,
+            attachments: Vec::new(),
+        }
+    }
+}
+
 impl Emit {
     /// An event with its arguments.
     ///

@@ -32,6 +32,10 @@ use crate::signaling::engine_io::EngineIoPacket;
 /// that was missed in the meantime.
 pub const EARLY_EVENTS_MAX: usize = 1024;
 
+/// The shortest time that is allowed for an answer. With none at all, what is tried again would be
+/// tried without end in the same instant.
+pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
 /// How a namespace is joined and used.
 #[derive(Clone, PartialEq)]
 pub struct NamespaceSettings {
@@ -201,7 +205,7 @@ impl NamespaceState {
         if self.membership != Membership::Out {
             return;
         }
-        let deadline = later(now, self.settings.join_timeout);
+        let deadline = later(now, self.settings.join_timeout.max(TIMEOUT_MIN));
         self.membership = Membership::Joining { deadline };
         let payload = self.recovery.connect_payload(&self.settings.auth);
         self.transmit(SocketIoBody::Connect { payload });
@@ -226,6 +230,7 @@ impl NamespaceState {
     pub fn on_lost(&mut self) -> Membership {
         // What was meant for that connection and not fetched is of no use to another.
         self.transmits.clear();
+        self.flow = Flow::Writable;
         self.go(Membership::Out)
     }
 
@@ -388,6 +393,9 @@ impl NamespaceState {
         for event in std::mem::take(&mut self.early) {
             self.deliver(event);
         }
+        // All that waited goes out before anyone is told, however much the transport has to write
+        // still: it is bounded, and what the application emits next comes behind it.
+        self.flow = Flow::Writable;
         self.flush(now);
         self.events
             .push_back(NamespaceEvent::Joined { sid, recovered });

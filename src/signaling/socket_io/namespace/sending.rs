@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Flow, Membership, NamespaceEvent, NamespaceState};
+use super::{Flow, Membership, NamespaceEvent, NamespaceState, TIMEOUT_MIN};
 use crate::signaling::engine_io::EngineIoPacket;
 use crate::signaling::socket_io::emit::{
     Acknowledgement, AcknowledgementError, Delivery, DropReason, Emit, EmitId, Outgoing,
@@ -20,7 +20,8 @@ impl NamespaceState {
         self.next_emit += 1;
         let within = emit
             .limit()
-            .unwrap_or(self.settings.acknowledgement_timeout);
+            .unwrap_or(self.settings.acknowledgement_timeout)
+            .max(TIMEOUT_MIN);
         let delivery = emit.delivery();
         let outgoing = emit.into_outgoing();
         match delivery {
