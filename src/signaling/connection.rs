@@ -271,7 +271,7 @@ mod tests {
         net.name("relay.example", &[dead, SERVER.ip()]);
         net.stall(dead);
         let start = Instant::now();
-        let joined = Connection::establish(Arc::new(net), &settings(), auth()).await;
+        let joined = Connection::establish(Arc::new(net.clone()), &settings(), auth()).await;
         assert!(joined.is_ok(), "{joined:?}");
         assert_eq!(start.elapsed().as_secs(), 3);
     }
