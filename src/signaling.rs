@@ -11,6 +11,7 @@ pub mod client;
 pub mod connection;
 pub mod endpoint;
 pub mod engine_io;
+pub mod mailbox;
 pub mod message;
 pub mod relay;
 pub mod seen;
