@@ -8,7 +8,7 @@
 //!
 //! A user can be at several devices. What a caller says goes to all of them, and is kept, whoever
 //! has acknowledged it, until one of them answers: that one then gets what it lacks, and nobody else
-//! is heard any more. A callee knows its caller's device from the first frame.
+//! is heard any more. Until then the offer is repeated to all, since nobody knows which there are. A callee knows its caller's device from the first frame.
 
 mod closed;
 mod conversation;

@@ -212,7 +212,11 @@ impl Conversation {
     }
 
     fn who_lacks(&self, number: u64) -> Vec<Option<DeviceId>> {
-        if self.other_side == OtherSide::AnyDevice && self.outgoing.is_lacked_by_all(number) {
+        if self.other_side == OtherSide::AnyDevice
+            && (self.outgoing.is_lacked_by_all(number) || self.outgoing.is_offer(number))
+        {
+            // Nobody knows which devices there are. One that missed the offer, because its connection
+            // was just being replaced, has no other way to learn of the call.
             return vec![None];
         }
         let mut devices = self.other_sides();

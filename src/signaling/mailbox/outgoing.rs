@@ -86,6 +86,11 @@ impl Outgoing {
         self.has_come_to(number, Progress::Acknowledged)
     }
 
+    pub(super) fn is_offer(&self, number: u64) -> bool {
+        let kept = self.kept.get(&number);
+        kept.is_some_and(|kept| matches!(kept.body, CallMessage::Offer { .. }))
+    }
+
     /// Whether no device at all has acknowledged a message.
     pub(super) fn is_lacked_by_all(&self, number: u64) -> bool {
         let kept = self.kept.get(&number);

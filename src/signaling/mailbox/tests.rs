@@ -4,6 +4,7 @@ use crate::signaling::message::{CallMessage, HangUpReason, TrickledCandidate};
 mod bounds;
 mod delivery;
 mod devices;
+mod properties;
 
 const SECOND: Duration = Duration::from_secs(1);
 

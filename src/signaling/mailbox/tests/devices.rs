@@ -95,23 +95,44 @@ fn only_devices_that_lack_a_message_are_sent_it_again() {
     let now = Instant::now();
     let mut anna = calling(now);
     take(&mut anna, now, "tablet", has(3, &[]));
-    assert_eq!(
-        anna.poll_timeout(),
-        Some((now + 60 * SECOND, MailboxTimer::Expire))
-    );
     // The watch is late: only now it is known that it lacks something.
     let later = now + 2 * SECOND;
     take(&mut anna, later, "watch", has(1, &[3]));
-    let due = later + 3 * SECOND;
-    assert_eq!(anna.poll_timeout(), Some((due, MailboxTimer::Repeat)));
     events(&mut anna);
-    anna.handle_timeout(due);
+    anna.handle_timeout(later + 2 * SECOND);
+    assert_eq!(written(&mut anna), ["boris: 1 after 0 offer"]);
+    anna.handle_timeout(later + 3 * SECOND);
     assert_eq!(written(&mut anna), ["boris/watch: 2 candidate"]);
-    assert_eq!(events(&mut anna), [], "the path is fine: the tablet has it");
+    assert_eq!(
+        events(&mut anna),
+        [],
+        "the path is fine: the tablet has everything"
+    );
 
     // What nobody has goes to everybody.
-    post(&mut anna, due, "boris", candidate("3"));
+    post(&mut anna, later, "boris", candidate("3"));
     assert_eq!(written(&mut anna), ["boris: 4 candidate"]);
+}
+
+#[test]
+fn an_offer_is_repeated_for_devices_that_are_not_known_until_one_answers() {
+    let now = Instant::now();
+    let mut anna = calling(now);
+    take(&mut anna, now, "tablet", has(3, &[]));
+    let mut offered_at = Vec::new();
+    for second in 0..=30 {
+        anna.handle_timeout(now + second * SECOND);
+        for line in written(&mut anna) {
+            assert_eq!(line, "boris: 1 after 0 offer");
+            offered_at.push(second);
+        }
+    }
+    assert_eq!(offered_at, [3, 9, 19, 29]);
+    take(&mut anna, now, "tablet", says(1, Some(0), answer()));
+    let end = now + 60 * SECOND;
+    anna.handle_timeout(end);
+    assert_eq!(written(&mut anna), ["boris/tablet: has 1 []"]);
+    assert_eq!(anna.poll_timeout(), None);
 }
 
 #[test]
@@ -131,7 +152,7 @@ fn a_new_connection_resumes_with_every_known_device() {
         [
             "boris/tablet: resumes 0 []",
             "boris/watch: resumes 1 []",
-            "boris/watch: 1 after 0 offer",
+            "boris: 1 after 0 offer",
             "boris/watch: 2 candidate",
             "boris/watch: 3 candidate",
         ]
