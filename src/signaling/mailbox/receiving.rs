@@ -4,7 +4,8 @@ use tokio::time::Instant;
 
 use super::conversation::{Bound, Conversation, ConversationId, Stage};
 use super::incoming::Heard;
-use super::{Link, Mailbox, MailboxEvent, Outbound, PeerFault};
+use super::sending::Outbound;
+use super::{Link, Mailbox, MailboxEvent, PeerFault};
 use crate::signaling::message::{CallMessage, DeviceId, Envelope, Received};
 
 /// What becomes of the call that a message belongs to.

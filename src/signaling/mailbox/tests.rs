@@ -1,5 +1,5 @@
 use super::*;
-use crate::signaling::message::{CallMessage, HangUpReason, TrickledCandidate};
+use crate::signaling::message::{CallMessage, HangUpReason, Received, TrickledCandidate};
 
 mod bounds;
 mod delivery;

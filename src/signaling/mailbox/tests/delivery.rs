@@ -349,11 +349,13 @@ fn a_message_that_is_not_written_can_be_taken_back() {
     let first = post(&mut anna, now, "boris", offer());
     let second = post(&mut anna, now, "boris", candidate("1"));
     anna.withdraw(second);
-    assert_eq!((anna.len(), events(&mut anna)), (1, Vec::new()));
+    let withdrawn = MailboxEvent::Withdrawn { post: second };
+    assert_eq!((anna.len(), events(&mut anna)), (1, vec![withdrawn]));
     anna.handle_connected(now);
     assert_eq!(written(&mut anna).len(), 2);
     anna.withdraw(first);
     assert_eq!(anna.len(), 1, "it is on its way");
+    assert_eq!(events(&mut anna), []);
 }
 
 #[test]
