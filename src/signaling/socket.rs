@@ -216,6 +216,12 @@ impl Socket {
         self.send(Command::NetworkChanged);
     }
 
+    /// Resolves once the connection is closed for good: when all of its sockets are dropped, and the
+    /// server has been told, which takes a second at the most.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.owner.manager.ended()
+    }
+
     fn id(&self) -> SocketId {
         self.owner.id
     }
