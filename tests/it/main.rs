@@ -5,6 +5,7 @@ mod command_line;
 mod crash;
 mod determinism;
 mod faults;
+mod frames;
 mod lifecycle;
 mod matrix;
 mod parity;

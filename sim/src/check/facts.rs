@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use crate::fault::MessageName;
+use crate::fault::{FrameWay, MessageName};
 use crate::trace::digest::Chain;
-use crate::trace::{AppEvent, Event, EventKind, FaultPhase, HostName, Observer};
+use crate::trace::{
+    AppEvent, Event, EventKind, FaultPhase, HostName, Observer, WireEvent, WirePhase,
+};
 
 /// One thing that a peer application did or saw, with its place in time.
 #[derive(Debug, Clone)]
@@ -56,6 +58,17 @@ pub struct Facts {
     pub faults: Vec<FaultFact>,
     /// When each peer first sent each of its signaling messages, by kind and in order.
     pub sent: BTreeMap<HostName, BTreeMap<MessageName, Vec<Duration>>>,
+    /// What showed on the wires of each peer's signaling connections, in order of recording.
+    pub wires: BTreeMap<HostName, Vec<WireFact>>,
+}
+
+/// One thing that showed on the wire of a signaling connection, with its place in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WireFact {
+    /// Virtual time.
+    pub at: Duration,
+    /// What.
+    pub event: WireEvent,
 }
 
 impl Facts {
@@ -75,6 +88,17 @@ impl Facts {
     ) -> Option<Duration> {
         let index = usize::try_from(number).ok()?.checked_sub(1)?;
         self.sent_at(peer, message).get(index).copied()
+    }
+
+    /// When each whole frame of a peer's signaling connections left or reached it.
+    #[must_use]
+    pub fn frames(&self, peer: &str, which: FrameWay) -> Vec<Duration> {
+        let wires = self.wires.get(peer).into_iter().flatten();
+        let is_frame = |phase| matches!(phase, WirePhase::Frame { way, .. } if way == which);
+        wires
+            .filter(|fact| is_frame(fact.event.phase))
+            .map(|fact| fact.at)
+            .collect()
     }
 
     /// When a callee first rang.
@@ -145,6 +169,16 @@ impl Observer for FactCollector {
                     let by_kind = facts.sent.entry(event.host.clone()).or_default();
                     by_kind.entry(message).or_default().push(event.at);
                 }
+            }
+            EventKind::Wire(wire) => {
+                facts
+                    .wires
+                    .entry(event.host.clone())
+                    .or_default()
+                    .push(WireFact {
+                        at: event.at,
+                        event: *wire,
+                    })
             }
             EventKind::Fault(fault) => facts.faults.push(FaultFact {
                 at: event.at,
