@@ -12,6 +12,7 @@ mod parity;
 mod probe;
 mod real_sockets;
 mod scenario;
+mod signaling;
 mod strikes;
 mod support;
 mod turn;
