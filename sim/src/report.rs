@@ -155,6 +155,8 @@ pub enum FailureCause {
     ErrorLogged,
     /// A fault never began, or changed nothing.
     FaultWithoutEffect,
+    /// A client had more connections to the signaling server than one session uses.
+    SocketsLeft,
 }
 
 /// One line of what happened.

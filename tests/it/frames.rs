@@ -8,7 +8,7 @@ use ringtrue_sim::fault::{Begin, Breakage, FaultKind, FrameWay};
 use ringtrue_sim::report::{FailureCause, Report};
 use ringtrue_sim::scenario::Scenario;
 use ringtrue_sim::seed::Seed;
-use ringtrue_sim::trace::{FaultPhase, WirePhase};
+use ringtrue_sim::trace::{FaultPhase, Purpose, WirePhase};
 use ringtrue_sim::world::run::{RunOptions, run};
 
 use crate::support::{check, homes, report, root, scenario_of};
@@ -120,13 +120,14 @@ fn what_left_before_the_cut_arrives_over_a_lossy_link_too() {
 fn the_wire_shows_connections_and_frames() {
     let (report, facts) = facts_of(&scenario_of(&homes("full-cone", "full-cone")), 7);
     let wire = &facts.wires["bob"];
-    let first: Vec<WirePhase> = wire.iter().take(4).map(|fact| fact.event.phase).collect();
+    let first: Vec<WirePhase> = wire.iter().take(5).map(|fact| fact.event.phase).collect();
     let frame = |way, number| WirePhase::Frame { way, number };
     assert_eq!(
         first,
         [
             WirePhase::Opened,
             frame(FrameWay::Sends, 1),
+            WirePhase::Asks(Purpose::WebSocket),
             frame(FrameWay::Receives, 1),
             WirePhase::Upgraded,
         ]

@@ -60,6 +60,10 @@ pub struct Facts {
     pub sent: BTreeMap<HostName, BTreeMap<MessageName, Vec<Duration>>>,
     /// What showed on the wires of each peer's signaling connections, in order of recording.
     pub wires: BTreeMap<HostName, Vec<WireFact>>,
+    /// How many live sockets each device had at the signaling server, from each change on.
+    pub sockets: BTreeMap<String, Vec<(Duration, u64)>>,
+    /// When the latest event of the run was.
+    pub last: Duration,
 }
 
 /// One thing that showed on the wire of a signaling connection, with its place in time.
@@ -142,6 +146,7 @@ impl FactCollector {
 impl Observer for FactCollector {
     fn observe(&mut self, _index: u64, event: &Event, _chain: &Chain) {
         let mut facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        facts.last = facts.last.max(event.at);
         match &event.kind {
             EventKind::App(AppEvent::Heard) => facts
                 .heard
@@ -204,9 +209,44 @@ fn message_sent(target: &str, text: &str) -> Option<MessageName> {
     }
 }
 
+/// What a log line of the relay says of a device: which it is, and how many live sockets it has.
+fn live_sockets(target: &str, text: &str) -> Option<(String, u64)> {
+    if !target.starts_with("ringtrue::signaling::relay") {
+        return None;
+    }
+    let fields = ["connected ", "disconnected "].iter().find_map(|change| {
+        let line = text.strip_prefix("signaling client ")?;
+        line.strip_prefix(change)
+    })?;
+    let field = |name: &str| {
+        let mut fields = fields.split(' ').filter_map(|field| field.split_once('='));
+        fields.find_map(|(key, value)| (key == name).then_some(value))
+    };
+    let device = format!("device {} of {}", field("device")?, field("user")?);
+    Some((device, field("sockets")?.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_relay_tells_how_many_sockets_a_device_has() {
+        const RELAY: &str = "ringtrue::signaling::relay::hub";
+        let said = |text| live_sockets(RELAY, text);
+        let device = || "device 6f of alice".to_owned();
+        assert_eq!(
+            said("signaling client connected user=alice device=6f sockets=2 kept=0"),
+            Some((device(), 2))
+        );
+        assert_eq!(
+            said("signaling client disconnected user=alice device=6f sockets=0 reason=left"),
+            Some((device(), 0))
+        );
+        assert_eq!(said("signaling client refused user=alice error=no"), None);
+        let other = "signaling client connected user=alice device=6f sockets=2";
+        assert_eq!(live_sockets("ringtrue_sim", other), None);
+    }
 
     fn gathered(lines: &[(&'static str, &str)]) -> Facts {
         let mut collector = FactCollector::default();

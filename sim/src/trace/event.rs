@@ -87,11 +87,24 @@ pub struct WireEvent {
     pub phase: WirePhase,
 }
 
+/// What a client wants of a connection, by its last request. Under TLS nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A request of long-polling.
+    Polling,
+    /// A WebSocket with a session of its own.
+    WebSocket,
+    /// A WebSocket for the session that is there.
+    Upgrade,
+}
+
 /// A moment in the life of a signaling connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WirePhase {
     /// The server's acceptance has reached the peer.
     Opened,
+    /// The peer asks for something by it, for the first time or for something else than before.
+    Asks(Purpose),
     /// It became a WebSocket.
     Upgraded,
     /// The peer has closed it, or was told that it is gone.
@@ -266,11 +279,27 @@ impl fmt::Display for EventKind {
     }
 }
 
+impl fmt::Display for Purpose {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Polling => "long-polling",
+            Self::WebSocket => "a WebSocket",
+            Self::Upgrade => "an upgrade to WebSocket",
+        })
+    }
+}
+
 impl fmt::Display for WireEvent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let connection = self.connection;
         match self.phase {
             WirePhase::Opened => write!(formatter, "signaling connection {connection} opened"),
+            WirePhase::Asks(purpose) => {
+                write!(
+                    formatter,
+                    "signaling connection {connection} is for {purpose}"
+                )
+            }
             WirePhase::Upgraded => {
                 write!(
                     formatter,

@@ -4,6 +4,8 @@
 //! Where TLS hides both, each of its records is one (RFC 8446 section 5.1). What can be read as none
 //! of these begins a frame that never ends.
 
+use crate::trace::Purpose;
+
 /// The longest head that is taken for one.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The length of the head of a TLS record.
@@ -18,6 +20,8 @@ pub struct FrameReader {
     state: State,
     /// What is there of the head that is being read.
     head: Vec<u8>,
+    /// What the last request was for.
+    purpose: Option<Purpose>,
 }
 
 /// The beginning or the end of a frame, at an offset in the bytes that were read last.
@@ -92,6 +96,12 @@ impl FrameReader {
         edges
     }
 
+    /// What the last request was for; `None` where none was read.
+    #[must_use]
+    pub fn purpose(&self) -> Option<Purpose> {
+        self.purpose
+    }
+
     /// Whether the stream has left HTTP for the WebSocket protocol.
     #[must_use]
     pub fn is_upgraded(&self) -> bool {
@@ -158,6 +168,10 @@ impl FrameReader {
         if status == Some(101) {
             self.protocol = Protocol::WebSocket;
         }
+        self.purpose = match status {
+            None => Some(purpose_of(head)),
+            Some(_) => None,
+        };
         Some(http_body(head, status))
     }
 }
@@ -191,6 +205,17 @@ fn http_body(head: &str, status: Option<u16>) -> State {
 fn status_of(head: &str) -> Option<u16> {
     let rest = head.strip_prefix("HTTP/1.")?;
     rest.split(' ').nth(1)?.parse().ok()
+}
+
+/// What the request with this head is for, as the query of Engine.IO says it.
+fn purpose_of(head: &str) -> Purpose {
+    let target = head.split(' ').nth(1).unwrap_or_default();
+    let has = |key: &str| target.split(['?', '&']).any(|pair| pair.starts_with(key));
+    match (has("transport=websocket"), has("sid=")) {
+        (true, false) => Purpose::WebSocket,
+        (true, true) => Purpose::Upgrade,
+        (false, _) => Purpose::Polling,
+    }
 }
 
 /// What follows the line with a chunk's length (RFC 9112 section 7.1).
@@ -300,6 +325,20 @@ mod tests {
         let edges = reader.read(UPGRADE);
         assert!(reader.is_upgraded());
         assert_eq!(edges.last(), Some(&Edge::Upgrade(UPGRADE.len())));
+    }
+
+    #[test]
+    fn a_request_tells_what_its_connection_is_for() {
+        let purpose = |query: &str| {
+            let mut reader = FrameReader::default();
+            let request = format!("GET /socket.io/?EIO=4&{query} HTTP/1.1\r\n\r\n");
+            let _edges = reader.read(request.as_bytes());
+            reader.purpose()
+        };
+        assert_eq!(purpose("transport=polling&sid=1"), Some(Purpose::Polling));
+        assert_eq!(purpose("transport=websocket"), Some(Purpose::WebSocket));
+        let upgrade = purpose("sid=1&transport=websocket");
+        assert_eq!(upgrade, Some(Purpose::Upgrade));
     }
 
     #[test]

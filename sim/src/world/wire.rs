@@ -8,7 +8,7 @@ use super::connections::End;
 use super::frames::{Edge, FrameReader};
 use crate::fault::{Breakage, FramePoint, FrameSide, FrameWay};
 use crate::net::topology::HostId;
-use crate::trace::{WireEvent, WirePhase};
+use crate::trace::{Purpose, WireEvent, WirePhase};
 
 /// Listens in on the connections of one machine to one server.
 #[derive(Debug)]
@@ -42,6 +42,7 @@ pub struct Wire {
     pub(super) tap: usize,
     number: u64,
     life: Life,
+    purpose: Option<Purpose>,
     sent: Stream,
     received: Stream,
 }
@@ -106,6 +107,7 @@ impl Tap {
             tap,
             number: self.connections,
             life: Life::Opening,
+            purpose: None,
             sent: Stream::default(),
             received: Stream::default(),
         }
@@ -155,6 +157,11 @@ impl Tap {
                 let bytes = known + offset;
                 return (events, Some(CutHere { bytes, cut }));
             }
+        }
+        let purpose = wire.sent.reader.purpose();
+        if let Some(asked) = purpose.filter(|_| purpose != wire.purpose) {
+            wire.purpose = purpose;
+            events.push(wire.event(WirePhase::Asks(asked)));
         }
         (events, None)
     }

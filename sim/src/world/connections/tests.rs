@@ -226,6 +226,7 @@ fn a_wire_shows_when_its_connection_opens_and_closes() {
             "signaling connection 1 opened",
             "sends frame 1 on signaling connection 1",
             "sends frame 2 on signaling connection 1",
+            "signaling connection 1 is for long-polling",
             "signaling connection 1 closed",
         ]
     );
