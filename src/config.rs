@@ -1,8 +1,10 @@
 //! What can be set on the client. Every default is the value that worked in the field.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::net::TrafficClass;
+use crate::net::tls::TlsTrust;
 
 /// Everything that can be set on a [`CallClient`](crate::client::CallClient).
 ///
@@ -21,7 +23,8 @@ pub struct ClientConfig {
 /// How the client reaches its signaling server, and how it comes back after a drop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SignalingConfig {
-    /// Where the server is: `http://host[:port]`. Default `http://signaling.ringtrue.example`.
+    /// Where the server is: `http://host[:port]`, or `https:` for TLS; `ws:` and `wss:` mean the same.
+    /// Default `http://signaling.ringtrue.example`.
     pub url: String,
     /// The path of the Engine.IO endpoint. Default `/socket.io/`, which every Socket.IO server uses.
     pub path: String,
@@ -37,13 +40,23 @@ pub struct SignalingConfig {
     /// How much of each reconnect wait is drawn at random, from 0 to 1. Default 0.5; 0 makes all
     /// clients of a restarted server return at the same instant.
     pub randomization_factor: f64,
-    /// The limit on one connection attempt: name, TCP, HTTP upgrade, open packet and namespace.
-    /// Default 30 s: mobile networks take that long to wake up.
+    /// The limit on one connection attempt over all transports: name, TCP, TLS, HTTP, open packet
+    /// and namespace. Default 30 s: mobile networks take that long to wake up.
     pub timeout: Duration,
-    /// The transports to try, in this order. Default WebSocket, then long-polling. Long-polling is
-    /// not available yet: it is skipped, which the log says at debug level, and a list without
-    /// WebSocket is refused.
+    /// The transports to try within one attempt, in this order. Default WebSocket, then
+    /// long-polling, which passes where a proxy lets no WebSocket through. A session that opens by
+    /// polling moves to WebSocket later if that is in the list too. Without polling such a network
+    /// lets no call pass; with polling first, every call starts with requests that it could save.
     pub transports: Vec<TransportKind>,
+    /// What each transport but the last may take for TLS, HTTP and the open packet before the next
+    /// one is tried. Default 6 s: some fifteen round trips over a satellite. Less gives WebSocket up
+    /// on slow links that would carry it; more leaves a client behind a proxy that swallows upgrades
+    /// unreachable for longer.
+    pub transport_patience: Duration,
+    /// Which certificates a server may show. Default Mozilla's list of roots, as it was when the
+    /// program was built; servers with a certificate authority of their own need
+    /// [`TlsTrust::Roots`].
+    pub trust: TlsTrust,
     /// The most messages that wait while signaling is down. Default 256; a call needs some 40.
     pub send_buffer_messages_max: usize,
 }
@@ -193,6 +206,16 @@ impl Marking {
     }
 }
 
+impl fmt::Display for TransportKind {
+    /// The transport's name in a request.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::WebSocket => "websocket",
+            Self::Polling => "polling",
+        })
+    }
+}
+
 impl Default for SignalingConfig {
     fn default() -> Self {
         Self {
@@ -204,6 +227,8 @@ impl Default for SignalingConfig {
             randomization_factor: 0.5,
             timeout: Duration::from_secs(30),
             transports: vec![TransportKind::WebSocket, TransportKind::Polling],
+            transport_patience: Duration::from_secs(6),
+            trust: TlsTrust::Mozilla,
             send_buffer_messages_max: 256,
         }
     }
@@ -236,8 +261,8 @@ impl Default for AcceptanceWaits {
     }
 }
 
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Credentials")
             .field("username", &self.username)

@@ -312,7 +312,7 @@ impl Driver {
             ("token".into(), Value::String(self.identity.token.clone())),
         ]);
         self.link = Link::Connecting(Box::pin(async move {
-            Connection::establish(&*net, &config, auth).await
+            Connection::establish(net, &config, auth).await
         }));
     }
 

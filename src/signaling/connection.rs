@@ -2,18 +2,17 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::select;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::endpoint::Endpoint;
 use super::engine_io::{EngineIoPacket, Heartbeat};
 use super::socket_io::{Namespace, SocketIoBody, SocketIoPacket};
-use super::transport::{
-    ConnectError, ConnectPhase, TransportError, WebSocketTransport, select_transport,
-};
+use super::transport::engine::{Engine, EngineEvent, EngineOptions};
+use super::transport::{ConnectError, ConnectPhase, TransportError};
 use crate::config::SignalingConfig;
 use crate::net::Net;
 
@@ -23,7 +22,7 @@ const EARLY_EVENTS_MAX: usize = 64;
 /// A joined namespace. Dropping it closes the stream under it.
 #[derive(Debug)]
 pub struct Connection {
-    transport: WebSocketTransport,
+    engine: Engine,
     heartbeat: Heartbeat,
     /// Events that arrived before the reply to CONNECT.
     early: VecDeque<SocketIoBody>,
@@ -51,36 +50,30 @@ impl Connection {
     ///
     /// Every [`ConnectError`]; [`ConnectError::TimedOut`] names the step that ran out of time.
     pub async fn establish(
-        net: &dyn Net,
+        net: Arc<dyn Net>,
         config: &SignalingConfig,
         auth: Map<String, Value>,
     ) -> Result<Self, ConnectError> {
-        select_transport(&config.transports)?;
-        let endpoint = Endpoint::from_config(config)?;
+        let options = EngineOptions::from_config(config)?;
         let limit = config.timeout;
+        let phase = ConnectPhase::Namespace;
         let deadline = Instant::now() + limit;
-        let mut phase = ConnectPhase::Resolve;
-        let attempt = async {
-            let (transport, open) =
-                WebSocketTransport::open(net, &endpoint, deadline, &mut phase).await?;
-            phase = ConnectPhase::Namespace;
-            let mut connection = Self {
-                transport,
-                heartbeat: Heartbeat::new(&open, Instant::now()),
-                early: VecDeque::new(),
-            };
-            connection.join(auth).await?;
-            Ok(connection)
+        let (engine, open) = Engine::open(net, &options).await?;
+        let mut connection = Self {
+            engine,
+            heartbeat: Heartbeat::new(&open, Instant::now()),
+            early: VecDeque::new(),
         };
-        let outcome = timeout_at(deadline, attempt).await;
-        outcome.unwrap_or(Err(ConnectError::TimedOut { phase, limit }))
+        timeout_at(deadline, connection.join(auth))
+            .await
+            .unwrap_or(Err(ConnectError::TimedOut { phase, limit }))?;
+        Ok(connection)
     }
 
     /// Queues what shall be said; it is written while [`next`](Self::next) is polled.
     pub fn queue(&mut self, body: SocketIoBody) {
         let packet = SocketIoPacket::root(body);
-        self.transport
-            .queue(EngineIoPacket::Message(packet.encode()));
+        self.engine.queue(EngineIoPacket::Message(packet.encode()));
     }
 
     /// Whether the server has been silent for too long, which a process that was suspended can find
@@ -113,7 +106,7 @@ impl Connection {
     /// [`TransportError::Broken`]; the stream is closed all the same.
     pub async fn close(mut self) -> Result<(), TransportError> {
         self.queue(SocketIoBody::Disconnect);
-        self.transport.close().await
+        self.engine.close().await
     }
 
     /// Sends CONNECT and waits for the reply. Nothing else is said before it: servers close a
@@ -154,19 +147,26 @@ impl Connection {
 
     async fn receive(&mut self) -> Result<SocketIoBody, DisconnectReason> {
         loop {
-            let packet = select! {
+            let event = select! {
                 biased;
                 // A deadline that has passed counts even where packets wait to be read: after a
                 // suspension they are old, and the server has given this client up.
                 () = sleep_until(self.heartbeat.deadline()) => {
                     return Err(DisconnectReason::PingTimeout);
                 }
-                packet = self.transport.next() => packet?,
+                event = self.engine.next() => event?,
+            };
+            let packet = match event {
+                EngineEvent::Packet(packet) => packet,
+                other => {
+                    tracing::debug!(event = ?other, "session");
+                    continue;
+                }
             };
             self.heartbeat.on_packet(Instant::now());
             match packet {
                 EngineIoPacket::Ping(payload) => {
-                    self.transport.queue(EngineIoPacket::Pong(payload));
+                    self.engine.queue(EngineIoPacket::Pong(payload));
                 }
                 EngineIoPacket::Message(text) => {
                     let packet = SocketIoPacket::parse(&text).map_err(TransportError::from)?;
@@ -174,10 +174,6 @@ impl Connection {
                         return Ok(packet.body);
                     }
                     tracing::debug!(namespace = packet.namespace.as_str(), "not joined");
-                }
-                EngineIoPacket::Close => {
-                    let how = "engine.io close packet".into();
-                    return Err(TransportError::Closed { how }.into());
                 }
                 other => tracing::debug!(packet = ?other, "skipped"),
             }
@@ -188,6 +184,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TransportKind;
     use crate::signaling::memory_net::{MemoryNet, serve_relay, settings};
     use crate::signaling::relay::RelayConfig;
     use std::net::{IpAddr, SocketAddr};
@@ -201,10 +198,17 @@ mod tests {
         Map::from_iter([("user".into(), "anna".into())])
     }
 
+    fn websocket_only() -> SignalingConfig {
+        SignalingConfig {
+            transports: vec![TransportKind::WebSocket],
+            ..settings()
+        }
+    }
+
     /// The step in which an attempt against this network runs out of time.
     async fn stalled_phase(net: &MemoryNet) -> ConnectPhase {
         let start = Instant::now();
-        match Connection::establish(net, &settings(), auth()).await {
+        match Connection::establish(Arc::new(net.clone()), &websocket_only(), auth()).await {
             Err(ConnectError::TimedOut { phase, limit }) => {
                 assert_eq!(limit, Duration::from_secs(30));
                 assert_eq!(start.elapsed().as_secs(), 30);
@@ -230,14 +234,14 @@ mod tests {
             stream.read_to_string(&mut request).await.expect("text");
             request
         });
-        assert_eq!(phase, ConnectPhase::HttpUpgrade);
+        assert_eq!(phase, ConnectPhase::Http);
         assert!(
             request.starts_with("GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n"),
             "{request}"
         );
 
         for (says, expected) in [
-            (None, ConnectPhase::OpenPacket),
+            (None, ConnectPhase::Open),
             (
                 Some(r#"0{"sid":"e","pingInterval":25000,"pingTimeout":20000}"#),
                 ConnectPhase::Namespace,
@@ -267,14 +271,15 @@ mod tests {
         net.name("relay.example", &[dead, SERVER.ip()]);
         net.stall(dead);
         let start = Instant::now();
-        let joined = Connection::establish(&net, &settings(), auth()).await;
+        let joined = Connection::establish(Arc::new(net), &settings(), auth()).await;
         assert!(joined.is_ok(), "{joined:?}");
-        assert_eq!(start.elapsed().as_secs(), 15);
+        assert_eq!(start.elapsed().as_secs(), 3);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_unknown_name_is_an_error_of_its_own_step() {
-        let joined = Connection::establish(&MemoryNet::default(), &settings(), auth()).await;
+        let joined =
+            Connection::establish(Arc::new(MemoryNet::default()), &settings(), auth()).await;
         assert!(matches!(
             joined,
             Err(ConnectError::Network {
