@@ -10,7 +10,9 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio_tungstenite::tungstenite;
 
+use self::http::HttpError;
 use super::endpoint::EndpointError;
+use super::engine_io::payload::PayloadError;
 use super::engine_io::upgrade::UpgradeError;
 use super::engine_io::{EngineIoError, EngineIoPacket};
 use super::socket_io::{Refusal, SocketIoError};
@@ -19,6 +21,9 @@ use crate::net::tls::{TlsConfigError, TlsError};
 
 mod dial;
 pub mod engine;
+pub mod http;
+mod polling;
+mod probe;
 mod websocket;
 
 /// The steps of a connection attempt, in order.
@@ -96,6 +101,9 @@ pub enum ConnectError {
         /// What each failed with, in the order in which they were tried.
         failures: Vec<(TransportKind, ConnectError)>,
     },
+    /// The WebSocket that was to take a session over failed before it did.
+    #[error("the websocket failed during the probe")]
+    Probe(#[source] TransportError),
     /// A session stays with polling.
     #[error("moving the session to websocket failed")]
     Upgrade(#[from] UpgradeError),
@@ -123,6 +131,15 @@ pub enum TransportError {
     /// The stream or the WebSocket on it broke.
     #[error("the websocket broke")]
     Broken(#[source] Box<tungstenite::Error>),
+    /// A request of long-polling failed.
+    #[error("a polling request failed")]
+    Http(#[source] HttpError),
+    /// The server knows the session no more.
+    #[error("the server does not know the session")]
+    SessionUnknown,
+    /// A polling response carries no packets.
+    #[error("the server sent an invalid payload")]
+    Payload(#[from] PayloadError),
     /// A frame is no Engine.IO packet.
     #[error("the server sent an invalid frame")]
     EngineIo(#[from] EngineIoError),
@@ -162,7 +179,11 @@ impl ConnectError {
             Self::HttpUpgrade(_) => Some(ConnectPhase::Http),
             Self::OldProtocol | Self::Refused(_) => Some(ConnectPhase::Namespace),
             Self::EveryTransport { failures } => failures.last().and_then(|(_, last)| last.phase()),
-            Self::Endpoint(_) | Self::Trust(_) | Self::NoTransport | Self::Upgrade(_) => None,
+            Self::Endpoint(_)
+            | Self::Trust(_)
+            | Self::NoTransport
+            | Self::Probe(_)
+            | Self::Upgrade(_) => None,
         }
     }
 
@@ -172,6 +193,17 @@ impl ConnectError {
             self,
             Self::Network { .. } | Self::Tls(_) | Self::Endpoint(_) | Self::Trust(_)
         )
+    }
+}
+
+impl From<HttpError> for TransportError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Exchange(error) if error.is_incomplete_message() => Self::Closed {
+                how: "end of stream during a request".into(),
+            },
+            other => Self::Http(other),
+        }
     }
 }
 

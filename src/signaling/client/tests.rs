@@ -352,11 +352,11 @@ async fn a_configuration_that_cannot_work_is_not_retried() {
     let net = MemoryNet::default();
     for config in [
         SignalingConfig {
-            url: "https://relay.example".into(),
+            url: "ftp://relay.example".into(),
             ..settings()
         },
         SignalingConfig {
-            transports: vec![crate::config::TransportKind::Polling],
+            transports: Vec::new(),
             ..settings()
         },
     ] {
