@@ -269,6 +269,7 @@ impl Session {
                 self.candidate(&call, end);
             }
             _ if !current => debug!(%call, %from, "message of a call that is not ours"),
+            CallMessage::Unknown => debug!(%call, %from, "message of a kind that is not known"),
             CallMessage::Ringing => self.input(Input::RemoteRinging),
             CallMessage::Answer { sdp } => self.answer(&sdp),
             CallMessage::HangUp { reason } => {
