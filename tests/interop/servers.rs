@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use ringtrue::config::SignalingConfig;
 use ringtrue::config::TransportKind::{self, Polling, WebSocket};
 use ringtrue::signaling::socket::{Acknowledgement, Recovered, SocketConnectError};
 use ringtrue::signaling::socket_io::packet::placeholder;
@@ -55,6 +56,8 @@ against_every_server!(
     server_restarts_are_outlived_by_polling,
     the_heartbeat_is_kept_by_websocket,
     the_heartbeat_is_kept_by_polling,
+    a_doubted_path_that_works_is_kept_by_websocket,
+    a_doubted_path_that_works_is_kept_by_polling,
     a_deaf_server_is_left_at_the_deadline_by_websocket,
     a_deaf_server_is_left_at_the_deadline_by_polling,
     two_namespaces_share_a_session,
@@ -264,6 +267,21 @@ async fn the_heartbeat_is_kept_by_polling(peer: Peer) {
 async fn the_heartbeat_is_kept(client: &mut Client) {
     let sid = client.about().await["sid"].take();
     client.nothing_for((PING_INTERVAL + PING_TIMEOUT) * 2).await;
+    assert_eq!(client.about().await["sid"], sid);
+}
+
+async fn a_doubted_path_that_works_is_kept_by_websocket(peer: Peer) {
+    check(peer, "doubted-1", &[WebSocket], a_doubted_path_that_works_is_kept).await;
+}
+
+async fn a_doubted_path_that_works_is_kept_by_polling(peer: Peer) {
+    check(peer, "doubted-2", &[Polling], a_doubted_path_that_works_is_kept).await;
+}
+
+async fn a_doubted_path_that_works_is_kept(client: &mut Client) {
+    let sid = client.about().await["sid"].take();
+    client.socket.check_path();
+    client.nothing_for(SignalingConfig::default().check_limit * 2).await;
     assert_eq!(client.about().await["sid"], sid);
 }
 
