@@ -184,8 +184,13 @@ impl Driver {
                 self.execute(command);
             }
             self.carry_out();
-            let is_full = self.backlog.is_full();
-            let reading = if is_full { Reading::Paused } else { Reading::On };
+            // Where every socket is gone, nobody will fetch anything, and the farewell goes on.
+            let is_full = self.backlog.is_full() && !self.sockets.is_empty();
+            let reading = if is_full {
+                Reading::Paused
+            } else {
+                Reading::On
+            };
             self.manager.handle_reading(Instant::now(), reading);
             let timeout = self.manager.poll_timeout();
             let changed = Arc::clone(&self.backlog);

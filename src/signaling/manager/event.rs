@@ -145,8 +145,12 @@ impl DisconnectReason {
             Self::ClientDisconnect => "io_client_disconnect",
             Self::Transport(error) => match **error {
                 TransportError::Closed { .. } => "transport_close",
-                TransportError::EngineIo(_) | TransportError::SocketIo(_) => "parse_error",
-                TransportError::Broken(_) => "transport_error",
+                TransportError::EngineIo(_)
+                | TransportError::SocketIo(_)
+                | TransportError::Payload(_) => "parse_error",
+                TransportError::Broken(_)
+                | TransportError::Http(_)
+                | TransportError::SessionUnknown => "transport_error",
             },
             Self::Parse(_) => "parse_error",
             Self::PathCheck { .. } => "path_check",

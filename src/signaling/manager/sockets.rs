@@ -184,7 +184,10 @@ impl Manager {
     }
 
     pub(super) fn tell_wanted(&mut self, event: impl Fn() -> SocketEvent) {
-        let wanted = self.sockets.iter().filter(|(_, slot)| slot.wish == Wish::Up);
+        let wanted = self
+            .sockets
+            .iter()
+            .filter(|(_, slot)| slot.wish == Wish::Up);
         self.events.extend(wanted.map(|(id, _)| (*id, event())));
     }
 

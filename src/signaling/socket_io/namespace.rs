@@ -354,7 +354,9 @@ impl NamespaceState {
             ),
             (self.outbox.deadline(), NamespaceTimer::TimeToLive),
         ];
-        let set = timers.into_iter().filter_map(|(at, timer)| Some((at?, timer)));
+        let set = timers
+            .into_iter()
+            .filter_map(|(at, timer)| Some((at?, timer)));
         set.min()
     }
 

@@ -117,11 +117,6 @@ impl Outbox {
         Ok(())
     }
 
-    /// The oldest event.
-    pub(super) fn front(&self) -> Option<&Waiting> {
-        self.messages.front()
-    }
-
     /// Takes the oldest event out.
     pub(super) fn pop_front(&mut self) -> Option<Waiting> {
         let id = self.messages.front()?.id;
@@ -130,7 +125,9 @@ impl Outbox {
 
     /// Takes an event out, wherever it stands.
     pub(super) fn remove(&mut self, id: EmitId) -> Option<Waiting> {
-        let index = self.messages.binary_search_by_key(&id, |waiting| waiting.id);
+        let index = self
+            .messages
+            .binary_search_by_key(&id, |waiting| waiting.id);
         let waiting = self.messages.remove(index.ok()?)?;
         self.bytes -= waiting.outgoing.bytes();
         if let Some(at) = waiting.expires {
@@ -185,7 +182,13 @@ mod tests {
             emit = emit.with_time_to_live(limit);
         }
         let (id, now) = (EmitId(id), Instant::now());
-        let pushed = outbox.push(now, id, emit.into_outgoing(), Answer::Unwanted, Duration::MAX);
+        let pushed = outbox.push(
+            now,
+            id,
+            emit.into_outgoing(),
+            Answer::Unwanted,
+            Duration::MAX,
+        );
         pushed.err().map(|(_, reason)| reason)
     }
 
@@ -208,7 +211,11 @@ mod tests {
                 bytes_max: 18
             })
         );
-        assert!(outbox.pop_front().is_some_and(|first| first.id == EmitId(0)));
+        assert!(
+            outbox
+                .pop_front()
+                .is_some_and(|first| first.id == EmitId(0))
+        );
         assert_eq!(push(&mut outbox, 2, None), None);
         assert_eq!(outbox.len(), 2);
     }
@@ -222,9 +229,15 @@ mod tests {
         push(&mut outbox, 1, Some(second));
         push(&mut outbox, 2, Some(Duration::MAX));
         assert_eq!(outbox.deadline(), Some(start + second));
-        assert!(outbox.expire(start + second).is_some_and(|out| out.id == EmitId(1)));
+        assert!(
+            outbox
+                .expire(start + second)
+                .is_some_and(|out| out.id == EmitId(1))
+        );
         assert!(outbox.expire(start + second).is_none());
-        let left: Vec<_> = std::iter::from_fn(|| outbox.pop_front()).map(|out| out.id.0).collect();
+        let left: Vec<_> = std::iter::from_fn(|| outbox.pop_front())
+            .map(|out| out.id.0)
+            .collect();
         assert_eq!(left, [0, 2]);
         assert_eq!((outbox.bytes, outbox.deadline()), (0, None));
     }

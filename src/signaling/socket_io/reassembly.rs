@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_packet_is_complete_with_its_last_attachment() {
-        let event = r#"52-/calls,7["voice",{"_placeholder":true,"num":1},[{"_placeholder":true,"num":0}]]"#;
+        let event =
+            r#"52-/calls,7["voice",{"_placeholder":true,"num":1},[{"_placeholder":true,"num":0}]]"#;
         assert_eq!(check([text(event), binary(b"a")]).expect("valid"), None);
         let packet = check([text(event), binary(b"a"), binary(b"b")]);
         let packet = packet.expect("valid").expect("complete");
@@ -166,7 +167,10 @@ mod tests {
     #[test]
     fn no_attachments_are_complete_at_once() {
         let packet = check([text(r#"50-["a"]"#)]);
-        assert_eq!(packet.expect("valid"), check([text(r#"2["a"]"#)]).expect("valid"));
+        assert_eq!(
+            packet.expect("valid"),
+            check([text(r#"2["a"]"#)]).expect("valid")
+        );
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl Engine {
         }
     }
 
-    fn poll_next(
+    pub(in crate::signaling) fn poll_next(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<EngineEvent, TransportError>> {

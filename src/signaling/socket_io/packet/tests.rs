@@ -179,9 +179,8 @@ fn packets() -> impl Strategy<Value = SocketIoPacket> {
 fn messages() -> impl Strategy<Value = EngineIoPacket> {
     prop_oneof![
         any::<Vec<u8>>().prop_map(|bytes| EngineIoPacket::Binary(bytes.into())),
-        any::<Vec<u8>>().prop_map(|bytes| EngineIoPacket::Message(
-            String::from_utf8_lossy(&bytes).into()
-        )),
+        any::<Vec<u8>>()
+            .prop_map(|bytes| EngineIoPacket::Message(String::from_utf8_lossy(&bytes).into())),
         "[0-7]([0-9]{0,3}-)?(/[a-zé,]{0,4})?[0-9]{0,24}[\\[{\"]?\\PC{0,12}"
             .prop_map(EngineIoPacket::Message),
         "[56][0-3]-[0-9]?\\[\"a\"(,\\{\"_placeholder\":true,\"num\":[0-3]\\}){0,3}\\]"
