@@ -62,7 +62,9 @@ impl Client {
     ) -> Self {
         let (sockets, net) = (self.sockets.clone(), Arc::clone(&self.net));
         let transports = self.transports.clone();
-        Self::on(sockets, net, transports, server, namespace, &self.name, auth)
+        Self::on(
+            sockets, net, transports, server, namespace, &self.name, auth,
+        )
     }
 
     fn on(
@@ -105,9 +107,9 @@ impl Client {
 
     /// Waits for `Connected`; attempts may come before it, and fail, but no event.
     pub(crate) async fn connected(&mut self) -> Recovered {
-        let (recovery, events) = self.connected_after().await;
+        let (recovered, events) = self.connected_after().await;
         assert_eq!(events, [], "events before Connected");
-        recovery
+        recovered
     }
 
     /// The same with the events that come before it: those that recovery sends again.
@@ -115,7 +117,7 @@ impl Client {
         let mut events = Vec::new();
         loop {
             match self.next().await {
-                SocketEvent::Connected { recovery, .. } => return (recovery, events),
+                SocketEvent::Connected { recovered, .. } => return (recovered, events),
                 SocketEvent::Event(event) => events.push(event),
                 SocketEvent::ReconnectWait { .. }
                 | SocketEvent::ReconnectAttempt { .. }
@@ -171,7 +173,8 @@ impl Client {
 
     /// Sends an event, and hands on the acknowledgement to come.
     pub(crate) fn ask(&self, name: &str, arguments: Value) -> PendingAcknowledgement {
-        self.socket.emit_with_acknowledgement(event(name, arguments))
+        self.socket
+            .emit_with_acknowledgement(event(name, arguments))
     }
 
     /// Sends an event, and waits for the arguments of its acknowledgement.
@@ -225,7 +228,13 @@ impl Client {
 
 /// Asks the server, by a client of its own, until it counts no session of this name.
 pub(crate) async fn assert_no_session(server: &Server, name: &str) {
-    let observer = Client::new(server, "/", "observer", &[TransportKind::WebSocket], Map::new());
+    let observer = Client::new(
+        server,
+        "/",
+        "observer",
+        &[TransportKind::WebSocket],
+        Map::new(),
+    );
     observer.socket.connect();
     let sessions = async || observer.call("sessions", json!([name])).await;
     eventually(vec![json!(0)], sessions).await;
@@ -256,7 +265,10 @@ async fn eventually<T: PartialEq + Debug>(expected: T, mut ask: impl AsyncFnMut(
         }
     };
     let done = timeout(LIMIT, answered).await;
-    assert!(done.is_ok(), "still {last:?} after {LIMIT:?}, not {expected:?}");
+    assert!(
+        done.is_ok(),
+        "still {last:?} after {LIMIT:?}, not {expected:?}"
+    );
 }
 
 fn event(name: &str, arguments: Value) -> Emit {

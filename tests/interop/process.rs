@@ -32,7 +32,9 @@ impl Process {
         let stdout = child.stdout.take().expect("its output is a pipe");
         let mut line = String::new();
         let read = BufReader::new(stdout).read_line(&mut line);
-        let listens_on = read.ok().and_then(|_| line.trim_end().strip_prefix("listening on "));
+        let listens_on = read
+            .ok()
+            .and_then(|_| line.trim_end().strip_prefix("listening on "));
         let Some(listens_on) = listens_on else {
             panic!("{command:?} said {line:?}, not where it listens");
         };

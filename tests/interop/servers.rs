@@ -147,16 +147,29 @@ async fn binary_goes_both_ways_by_polling(peer: Peer) {
 
 async fn binary_goes_both_ways(client: &mut Client) {
     let every_byte = (0..=u8::MAX).collect::<Vec<_>>();
-    let attachments = vec![Bytes::from(every_byte), Bytes::new(), Bytes::from_static(b"opus")];
+    let attachments = vec![
+        Bytes::from(every_byte),
+        Bytes::new(),
+        Bytes::from_static(b"opus"),
+    ];
     let arguments = json!([placeholder(0), {"empty": placeholder(1)}, "text", [placeholder(2)]]);
     let echo = Acknowledgement {
-        arguments: [&[json!(260)], arguments.as_array().expect("an array").as_slice()].concat(),
+        arguments: [
+            &[json!(260)],
+            arguments.as_array().expect("an array").as_slice(),
+        ]
+        .concat(),
         attachments: attachments.clone(),
     };
-    let answer = client.call_with_attachments("binary_echo", arguments, attachments).await;
+    let answer = client
+        .call_with_attachments("binary_echo", arguments, attachments)
+        .await;
     assert_eq!(answer, echo);
     let echoed = client.event("binary_echoed").await;
-    assert_eq!((echoed.arguments, echoed.attachments), (echo.arguments, echo.attachments));
+    assert_eq!(
+        (echoed.arguments, echoed.attachments),
+        (echo.arguments, echo.attachments)
+    );
 }
 
 async fn bursts_of_200_by_websocket(peer: Peer) {
@@ -245,7 +258,10 @@ async fn server_restarts_are_outlived(peer: Peer, transport: TransportKind) {
         let start = Instant::now();
         client.emit("exit", json!([manner]));
         client.disconnected().await;
-        assert!(start.elapsed() < PING_TIMEOUT, "{manner}: not by the heartbeat");
+        assert!(
+            start.elapsed() < PING_TIMEOUT,
+            "{manner}: not by the heartbeat"
+        );
         client.emit("note", json!([manner]));
         server.start_again().await;
         assert_eq!(client.connected().await, Recovered::No);
@@ -271,17 +287,31 @@ async fn the_heartbeat_is_kept(client: &mut Client) {
 }
 
 async fn a_doubted_path_that_works_is_kept_by_websocket(peer: Peer) {
-    check(peer, "doubted-1", &[WebSocket], a_doubted_path_that_works_is_kept).await;
+    check(
+        peer,
+        "doubted-1",
+        &[WebSocket],
+        a_doubted_path_that_works_is_kept,
+    )
+    .await;
 }
 
 async fn a_doubted_path_that_works_is_kept_by_polling(peer: Peer) {
-    check(peer, "doubted-2", &[Polling], a_doubted_path_that_works_is_kept).await;
+    check(
+        peer,
+        "doubted-2",
+        &[Polling],
+        a_doubted_path_that_works_is_kept,
+    )
+    .await;
 }
 
 async fn a_doubted_path_that_works_is_kept(client: &mut Client) {
     let sid = client.about().await["sid"].take();
     client.socket.check_path();
-    client.nothing_for(SignalingConfig::default().check_limit * 2).await;
+    client
+        .nothing_for(SignalingConfig::default().check_limit * 2)
+        .await;
     assert_eq!(client.about().await["sid"], sid);
 }
 
@@ -302,7 +332,10 @@ async fn a_deaf_server_is_left_at_the_deadline(peer: Peer, transport: TransportK
     let left_after = start.elapsed();
     // The last packet is at most an interval older than the freeze, and not much younger.
     let limits = PING_TIMEOUT..PING_INTERVAL + PING_TIMEOUT + Duration::from_secs(1);
-    assert!(limits.contains(&left_after), "{left_after:?} is not in {limits:?}");
+    assert!(
+        limits.contains(&left_after),
+        "{left_after:?} is not in {limits:?}"
+    );
 
     client.connected().await;
     client.holds_sessions(1).await;
@@ -315,7 +348,10 @@ async fn two_namespaces_share_a_session(peer: Peer) {
         second.socket.connect();
         second.connected().await;
         let (here, there) = (client.about().await, second.about().await);
-        assert_eq!((&here["sessions"], &there["sessions"]), (&json!(1), &json!(1)));
+        assert_eq!(
+            (&here["sessions"], &there["sessions"]),
+            (&json!(1), &json!(1))
+        );
         assert_ne!(here["sid"], there["sid"]);
         client.holds_streams(1).await;
 
@@ -336,20 +372,30 @@ mod recovery {
 
     #[tokio::test]
     async fn what_was_missed_is_received_once() {
-        check(Peer::NpmWithRecovery, "recovery", &[WebSocket], async |client| {
-            client.ask("count", json!([2, 0]));
-            client.counts(0..2).await;
-            let sid = client.about().await["sid"].take();
-            client.emit("miss", json!([5]));
-            assert_eq!(client.disconnected().await.name(), "transport_close");
-            let (recovered, missed) = client.connected_after().await;
-            assert_eq!(recovered, Recovered::Yes);
-            let missed = missed.into_iter().map(|event| (event.name, event.arguments));
-            let counted = |number| ("counted".to_owned(), vec![json!(number)]);
-            assert_eq!(missed.collect::<Vec<_>>(), (0..5).map(counted).collect::<Vec<_>>());
-            let about = client.about().await;
-            assert_eq!((&about["sid"], &about["recovered"]), (&sid, &json!(true)));
-        })
+        check(
+            Peer::NpmWithRecovery,
+            "recovery",
+            &[WebSocket],
+            async |client| {
+                client.ask("count", json!([2, 0]));
+                client.counts(0..2).await;
+                let sid = client.about().await["sid"].take();
+                client.emit("miss", json!([5]));
+                assert_eq!(client.disconnected().await.name(), "transport_close");
+                let (recovered, missed) = client.connected_after().await;
+                assert_eq!(recovered, Recovered::Yes);
+                let missed = missed
+                    .into_iter()
+                    .map(|event| (event.name, event.arguments));
+                let counted = |number| ("counted".to_owned(), vec![json!(number)]);
+                assert_eq!(
+                    missed.collect::<Vec<_>>(),
+                    (0..5).map(counted).collect::<Vec<_>>()
+                );
+                let about = client.about().await;
+                assert_eq!((&about["sid"], &about["recovered"]), (&sid, &json!(true)));
+            },
+        )
         .await;
     }
 }
