@@ -13,6 +13,7 @@ mod probe;
 mod real_sockets;
 mod scenario;
 mod signaling;
+mod serve;
 mod strikes;
 mod support;
 mod turn;
