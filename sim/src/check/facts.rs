@@ -175,6 +175,16 @@ impl Observer for FactCollector {
                     by_kind.entry(message).or_default().push(event.at);
                 }
             }
+            EventKind::Log {
+                level,
+                target,
+                text,
+            } if *level == Level::INFO => {
+                if let Some((device, count)) = live_sockets(target, text) {
+                    let counts = facts.sockets.entry(device).or_default();
+                    counts.push((event.at, count));
+                }
+            }
             EventKind::Wire(wire) => {
                 facts
                     .wires
