@@ -74,6 +74,7 @@ pub struct SocketEvents {
 /// An event on its way: resolves once, when the answer is there or will not come. Dropping it takes
 /// nothing back.
 #[derive(Debug)]
+#[must_use = "an event that needs no answer is sent by emit"]
 pub struct PendingAcknowledgement {
     outcome: oneshot::Receiver<Result<Acknowledgement, AcknowledgementError>>,
 }
@@ -292,3 +293,6 @@ impl Drop for Owner {
         self.manager.release(self.id, &self.namespace);
     }
 }
+
+#[cfg(test)]
+mod tests;
