@@ -39,12 +39,13 @@ pub(super) fn identity(name: &str) -> Identity {
     }
 }
 
+/// The offer of a call.
 pub(super) fn envelope(to: &str, call: &str) -> Envelope {
     Envelope {
         from: String::new(),
         to: to.into(),
         call: CallId(call.into()),
-        body: CallMessage::Ringing,
+        body: CallMessage::Offer { sdp: "v=0".into() },
     }
 }
 

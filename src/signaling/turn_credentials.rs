@@ -10,10 +10,9 @@ use serde_json::Value;
 use thiserror::Error;
 use tokio::time::Instant;
 
+pub use super::relay::turn_credentials::EVENT;
+use super::relay::turn_credentials::TurnCredentials as Answer;
 use crate::config::{Credentials, IceServer};
-
-/// The name of the Socket.IO event that asks for credentials.
-pub const EVENT: &str = "turn-credentials";
 
 /// The least time between two requests, whatever a server says.
 const ASK_AGAIN_MIN: Duration = Duration::from_secs(10);
@@ -55,17 +54,9 @@ pub struct TurnRefresh {
     given: Option<TurnCredentials>,
 }
 
-/// The server's answer. The servers that it names are those that the application knows.
-#[derive(Deserialize)]
-struct Answer {
-    username: String,
-    credential: String,
-    /// In seconds.
-    ttl: u64,
-}
-
 impl TurnCredentials {
-    /// Reads what the server answers.
+    /// Reads what the server answers. Which servers it names does not matter: the application says
+    /// which are used.
     ///
     /// # Errors
     ///
