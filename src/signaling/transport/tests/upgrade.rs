@@ -21,7 +21,7 @@ async fn session(net: &MemoryNet) -> Engine {
 /// The next event that is about an upgrade, and when it came.
 async fn next_upgrade(engine: &mut Engine) -> EngineEvent {
     loop {
-        match engine.next().await.expect("alive") {
+        match next(engine).await.expect("alive") {
             event @ (EngineEvent::Upgraded { .. } | EngineEvent::UpgradeFailed { .. }) => {
                 return event;
             }
@@ -36,7 +36,7 @@ async fn check_alive(engine: &mut Engine, server: &Server) {
     engine.queue(message("up"));
     run_until(engine, || server.received().len() > before).await;
     server.send(message("down"));
-    while !matches!(engine.next().await.expect("alive"),
+    while !matches!(next(engine).await.expect("alive"),
         EngineEvent::Packet(packet) if packet == message("down"))
     {}
 }
@@ -72,8 +72,7 @@ async fn a_session_moves_only_where_it_may() {
         let net = MemoryNet::default();
         let server = Server::start(&net, script).await;
         let (mut engine, _) = open(&net, &options(transports)).await.expect("a session");
-        let quiet = timeout(Duration::from_mins(5), engine.next()).await;
-        assert!(quiet.is_err(), "{quiet:?}");
+        check_quiet(&mut engine, Duration::from_mins(5)).await;
         assert!(
             !targets(&server)
                 .iter()
@@ -147,13 +146,9 @@ async fn r10_a_session_that_ends_during_a_probe_is_over() {
     };
     let server = Server::start(&net, script).await;
     let mut engine = session(&net).await;
-    assert!(
-        timeout(Duration::from_secs(1), engine.next())
-            .await
-            .is_err()
-    );
+    check_quiet(&mut engine, Duration::from_secs(1)).await;
     server.send(EngineIoPacket::Close);
-    let ended = engine.next().await;
+    let ended = next(&mut engine).await;
     assert!(
         matches!(ended, Err(TransportError::Closed { .. })),
         "{ended:?}"
