@@ -40,10 +40,8 @@ fn message(text: &str) -> EngineIoPacket {
 fn next(engine: &mut Engine) -> impl Future<Output = Result<EngineEvent, TransportError>> + '_ {
     let caller = std::panic::Location::caller();
     async move {
-        match timeout(Duration::from_mins(5), engine.next()).await {
-            Ok(event) => event,
-            Err(_) => panic!("{caller}: nothing happens"),
-        }
+        let event = timeout(Duration::from_mins(5), engine.next()).await;
+        event.unwrap_or_else(|_| panic!("{caller}: nothing happens"))
     }
 }
 

@@ -18,14 +18,12 @@ async fn session(net: &MemoryNet) -> Engine {
     open(net, &options(&BOTH)).await.expect("a session").0
 }
 
-/// The next event that is about an upgrade, and when it came.
+/// The next event that is about an upgrade.
 async fn next_upgrade(engine: &mut Engine) -> EngineEvent {
     loop {
-        match next(engine).await.expect("alive") {
-            event @ (EngineEvent::Upgraded { .. } | EngineEvent::UpgradeFailed { .. }) => {
-                return event;
-            }
-            _ => {}
+        let event = next(engine).await.expect("alive");
+        if !matches!(event, EngineEvent::Packet(_) | EngineEvent::SignOfLife) {
+            return event;
         }
     }
 }
@@ -180,10 +178,9 @@ async fn exchange(seed: u64, count: usize) -> Exchange {
     let mut engine = session(&net).await;
     let mut read = Vec::new();
     let note = |event: EngineEvent, read: &mut Vec<_>| match event {
-        EngineEvent::Packet(EngineIoPacket::Noop) => {}
-        EngineEvent::Packet(packet) => read.push(packet),
+        EngineEvent::Packet(packet) if packet != EngineIoPacket::Noop => read.push(packet),
         EngineEvent::UpgradeFailed { error } => panic!("seed {seed}: {error:?}"),
-        EngineEvent::SignOfLife | EngineEvent::Upgraded { .. } => {}
+        _ => {}
     };
     let (mut up, mut down) = (0, 0);
     while up < count || down < count {
@@ -201,7 +198,7 @@ async fn exchange(seed: u64, count: usize) -> Exchange {
             note(event.expect("alive"), &mut read);
         }
     }
-    let last = Instant::now() + Duration::from_secs(60);
+    let last = Instant::now() + Duration::from_mins(1);
     while let Ok(event) = timeout_at(last, engine.next()).await {
         note(event.expect("alive"), &mut read);
     }
@@ -279,7 +276,7 @@ async fn echoes(seed: u64, count: usize) -> Vec<String> {
     let mut engine = session(&net).await;
     engine.queue(message("0"));
     let (mut sent, mut read, mut is_joined) = (0, Vec::new(), false);
-    let last = Instant::now() + Duration::from_secs(60);
+    let last = Instant::now() + Duration::from_mins(1);
     while read.len() < count || engine.transport() == Polling {
         if is_joined && sent < count {
             engine.queue(message(&format!("2[\"e\",{sent}]")));
