@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::StatusCode;
-use ringtrue::config::SignalingConfig;
+use ringtrue::config::{SignalingConfig, TransportKind};
 use ringtrue::net::Net as _;
 use ringtrue::net::tokio::TokioNet;
 use ringtrue::signaling::client::{Identity, SignalingClient, SignalingEvent};
@@ -76,6 +76,7 @@ impl<S: Subscriber> Layer<S> for ErrorSeen {
 async fn first_events<const COUNT: usize>(server: SocketAddr) -> [SignalingEvent; COUNT] {
     let config = SignalingConfig {
         url: format!("http://{server}"),
+        transports: vec![TransportKind::WebSocket],
         ..SignalingConfig::default()
     };
     let identity = Identity {
