@@ -2,11 +2,10 @@
 //!
 //! From the wire up: [`engine_io`] and [`socket_io`] are the two protocols, [`transport`] carries the
 //! packets of the first over WebSocket or long-polling, [`manager`] keeps one connection and all
-//! namespaces on it, and [`socket`] is what an application holds of a namespace. [`connection`] is one
-//! joined namespace, and [`client`]
-//! keeps such a connection alive for ever, with the waits of [`backoff`], the unacknowledged messages
-//! of [`send_buffer`], and [`seen`] against repetitions. [`message`] is what two
-//! clients say to each other, and [`relay`] is the server between them.
+//! namespaces on it, with the waits of [`backoff`], and [`socket`] is what an application holds of a
+//! namespace. [`connection`] is one joined namespace, and [`client`] keeps such a connection alive for
+//! ever, with the unacknowledged messages of [`send_buffer`], and [`seen`] against repetitions.
+//! [`message`] is what two clients say to each other, and [`relay`] is the server between them.
 
 pub mod backoff;
 pub mod client;
