@@ -102,6 +102,7 @@ async fn r18_a_probe_without_an_answer_is_closed_and_polling_goes_on() {
     for (conduct, seconds) in [
         (Conduct::Mute, 10),
         (Conduct::Stall, 10),
+        (Conduct::Hold, 10),
         (Conduct::Refuse(StatusCode::BAD_GATEWAY), 0),
     ] {
         let net = MemoryNet::default();
@@ -118,6 +119,9 @@ async fn r18_a_probe_without_an_answer_is_closed_and_polling_goes_on() {
         assert_eq!(start.elapsed().as_secs(), seconds);
         let limit = Duration::from_secs(10);
         match error {
+            ConnectError::Upgrade(error) if conduct == Conduct::Hold => {
+                assert_eq!(error, UpgradeError::NoPause { limit });
+            }
             ConnectError::Upgrade(error) => assert_eq!(error, UpgradeError::NoAnswer { limit }),
             ConnectError::HttpUpgrade(_) => assert_eq!(seconds, 0),
             other => panic!("{other:?}"),
