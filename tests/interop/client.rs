@@ -114,18 +114,29 @@ impl Client {
 
     /// The same with the events that come before it: those that recovery sends again.
     pub(crate) async fn connected_after(&mut self) -> (Recovered, Vec<ReceivedEvent>) {
-        let mut events = Vec::new();
-        loop {
-            match self.next().await {
-                SocketEvent::Connected { recovered, .. } => return (recovered, events),
-                SocketEvent::Event(event) => events.push(event),
-                SocketEvent::ReconnectWait { .. }
-                | SocketEvent::ReconnectAttempt { .. }
-                | SocketEvent::ReconnectError { .. }
-                | SocketEvent::Reconnected { .. } => {}
-                SocketEvent::ConnectFailed { error } if !error.is_final() => {}
-                other => panic!("{other:?} in place of Connected"),
+        let (mut events, mut failures) = (Vec::new(), Vec::new());
+        let connected = async {
+            loop {
+                match self.next().await {
+                    SocketEvent::Connected { recovered, .. } => return recovered,
+                    SocketEvent::Event(event) => events.push(event),
+                    SocketEvent::ConnectFailed { error } if !error.is_final() => {
+                        failures.push(error);
+                    }
+                    SocketEvent::ReconnectWait { .. }
+                    | SocketEvent::ReconnectAttempt { .. }
+                    | SocketEvent::ReconnectError { .. }
+                    | SocketEvent::Reconnected { .. } => {}
+                    other => panic!("{other:?} in place of Connected"),
+                }
             }
+        };
+        match timeout(LIMIT, connected).await {
+            Ok(recovered) => (recovered, events),
+            Err(_) => panic!(
+                "not connected within {LIMIT:?}; last of all {:#?}",
+                failures.last()
+            ),
         }
     }
 

@@ -19,6 +19,13 @@ const CHECKS = {
     assert.match(error.message, /anna/);
     assert.equal(stranger.active, false, "a rejected client does not try again");
   },
+  turn_credentials: async () => {
+    const answer = await connect("anna", "secret", ["websocket"]).emitWithAck("turn-credentials");
+    assert.match(answer.username, /^\d+:anna/);
+    assert.match(answer.credential, /^[A-Za-z0-9+/]{27}=$/);
+    assert(answer.ttl > 0);
+    assert.deepEqual(answer.uris, ["turn:127.0.0.1:3478"]);
+  },
 };
 
 const [url, check] = process.argv.slice(2);
@@ -52,8 +59,8 @@ async function call(transports) {
   );
 
   const anna = connect("anna", "secret", transports);
-  await once(anna, "connect");
   const upgraded = transports.length > 1 ? once(anna.io.engine, "upgrade") : undefined;
+  await once(anna, "connect");
   const common = { from: "nobody", device: "none", to: "boris", call: "c".repeat(32) };
   const say = (number, body) =>
     anna.emitWithAck("call", { ...common, kind: "message", number, ...body });

@@ -4,6 +4,7 @@ The relay knows two users, anna and boris, whose tokens are "secret". Ends with 
 """
 
 import asyncio
+import re
 import sys
 
 import socketio
@@ -61,11 +62,22 @@ async def rejected(url):
         raise AssertionError("a wrong token was accepted")
 
 
+async def turn_credentials(url):
+    anna = await connect(url, "anna", "secret", ["websocket"])
+    answer = await anna.call("turn-credentials")
+    assert re.match(r"\d+:anna", answer["username"]), answer
+    assert re.fullmatch(r"[A-Za-z0-9+/]{27}=", answer["credential"]), answer
+    assert answer["ttl"] > 0, answer
+    assert answer["uris"] == ["turn:127.0.0.1:3478"], answer
+    await anna.disconnect()
+
+
 CHECKS = {
     "websocket": lambda url: call(url, ["websocket"]),
     "polling": lambda url: call(url, ["polling"]),
     "upgrade": lambda url: call(url, ["polling", "websocket"]),
     "rejected": rejected,
+    "turn_credentials": turn_credentials,
 }
 
 asyncio.run(asyncio.wait_for(CHECKS[sys.argv[2]](sys.argv[1]), PATIENCE_SECONDS))
