@@ -5,6 +5,7 @@ pub mod effect;
 pub mod expectation;
 pub mod facts;
 pub mod kept;
+pub mod live_sockets;
 pub mod oracle;
 pub mod outage;
 pub mod verdict;

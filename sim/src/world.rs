@@ -29,6 +29,7 @@ pub mod device;
 pub mod director;
 pub mod domain;
 pub mod faults;
+pub mod frames;
 pub mod host;
 pub mod interfere;
 mod plan;
@@ -36,6 +37,7 @@ pub mod run;
 pub mod servers;
 pub mod tcp;
 pub mod turmoil;
+pub mod wire;
 
 pub use self::build::{DELAY_MIN, Machine};
 use self::cargo::Cargo;
@@ -72,6 +74,8 @@ pub struct World {
     recovery: Recovery<KernelPacket>,
     connections: Connections,
     watches: Vec<Watch>,
+    /// The connections that were cut at a frame: by which fault, and when.
+    cut: Vec<(usize, Duration)>,
     arrivals: BTreeMap<(Duration, u64), Arrival>,
     retransmissions: BTreeMap<(Duration, u64), (HostId, Cargo)>,
     sequence_number: u64,

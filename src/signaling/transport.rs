@@ -234,3 +234,6 @@ fn list(failures: &[(TransportKind, ConnectError)]) -> String {
     let described: Vec<_> = failures.iter().map(describe).collect();
     described.join("; ")
 }
+
+#[cfg(test)]
+mod tests;

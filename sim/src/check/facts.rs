@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use crate::fault::MessageName;
+use crate::fault::{FrameWay, MessageName};
 use crate::trace::digest::Chain;
-use crate::trace::{AppEvent, Event, EventKind, FaultPhase, HostName, Observer};
+use crate::trace::{
+    AppEvent, Event, EventKind, FaultPhase, HostName, Observer, WireEvent, WirePhase,
+};
 
 /// One thing that a peer application did or saw, with its place in time.
 #[derive(Debug, Clone)]
@@ -56,6 +58,21 @@ pub struct Facts {
     pub faults: Vec<FaultFact>,
     /// When each peer first sent each of its signaling messages, by kind and in order.
     pub sent: BTreeMap<HostName, BTreeMap<MessageName, Vec<Duration>>>,
+    /// What showed on the wires of each peer's signaling connections, in order of recording.
+    pub wires: BTreeMap<HostName, Vec<WireFact>>,
+    /// How many live sockets each device had at the signaling server, from each change on.
+    pub sockets: BTreeMap<String, Vec<(Duration, u64)>>,
+    /// When the latest event of the run was.
+    pub last: Duration,
+}
+
+/// One thing that showed on the wire of a signaling connection, with its place in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WireFact {
+    /// Virtual time.
+    pub at: Duration,
+    /// What.
+    pub event: WireEvent,
 }
 
 impl Facts {
@@ -75,6 +92,17 @@ impl Facts {
     ) -> Option<Duration> {
         let index = usize::try_from(number).ok()?.checked_sub(1)?;
         self.sent_at(peer, message).get(index).copied()
+    }
+
+    /// When each whole frame of a peer's signaling connections left or reached it.
+    #[must_use]
+    pub fn frames(&self, peer: &str, which: FrameWay) -> Vec<Duration> {
+        let wires = self.wires.get(peer).into_iter().flatten();
+        let is_frame = |phase| matches!(phase, WirePhase::Frame { way, .. } if way == which);
+        wires
+            .filter(|fact| is_frame(fact.event.phase))
+            .map(|fact| fact.at)
+            .collect()
     }
 
     /// When a callee first rang.
@@ -118,6 +146,7 @@ impl FactCollector {
 impl Observer for FactCollector {
     fn observe(&mut self, _index: u64, event: &Event, _chain: &Chain) {
         let mut facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        facts.last = facts.last.max(event.at);
         match &event.kind {
             EventKind::App(AppEvent::Heard) => facts
                 .heard
@@ -146,6 +175,16 @@ impl Observer for FactCollector {
                     by_kind.entry(message).or_default().push(event.at);
                 }
             }
+            EventKind::Wire(wire) => {
+                facts
+                    .wires
+                    .entry(event.host.clone())
+                    .or_default()
+                    .push(WireFact {
+                        at: event.at,
+                        event: *wire,
+                    })
+            }
             EventKind::Fault(fault) => facts.faults.push(FaultFact {
                 at: event.at,
                 fault: fault.fault,
@@ -170,9 +209,44 @@ fn message_sent(target: &str, text: &str) -> Option<MessageName> {
     }
 }
 
+/// What a log line of the relay says of a device: which it is, and how many live sockets it has.
+fn live_sockets(target: &str, text: &str) -> Option<(String, u64)> {
+    if !target.starts_with("ringtrue::signaling::relay") {
+        return None;
+    }
+    let fields = ["connected ", "disconnected "].iter().find_map(|change| {
+        let line = text.strip_prefix("signaling client ")?;
+        line.strip_prefix(change)
+    })?;
+    let field = |name: &str| {
+        let mut fields = fields.split(' ').filter_map(|field| field.split_once('='));
+        fields.find_map(|(key, value)| (key == name).then_some(value))
+    };
+    let device = format!("device {} of {}", field("device")?, field("user")?);
+    Some((device, field("sockets")?.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_relay_tells_how_many_sockets_a_device_has() {
+        const RELAY: &str = "ringtrue::signaling::relay::hub";
+        let said = |text| live_sockets(RELAY, text);
+        let device = || "device 6f of alice".to_owned();
+        assert_eq!(
+            said("signaling client connected user=alice device=6f sockets=2 kept=0"),
+            Some((device(), 2))
+        );
+        assert_eq!(
+            said("signaling client disconnected user=alice device=6f sockets=0 reason=left"),
+            Some((device(), 0))
+        );
+        assert_eq!(said("signaling client refused user=alice error=no"), None);
+        let other = "signaling client connected user=alice device=6f sockets=2";
+        assert_eq!(live_sockets("ringtrue_sim", other), None);
+    }
 
     fn gathered(lines: &[(&'static str, &str)]) -> Facts {
         let mut collector = FactCollector::default();

@@ -10,6 +10,7 @@ use super::effect::without_effect;
 use super::expectation::{Kept, Observed, unmet};
 use super::facts::Facts;
 use super::kept::{Gap, PathLoss, WINDOW, first_gap, first_gap_outside};
+use super::live_sockets::left_behind;
 use super::outage::{Outage, Span, last_healing, outages};
 use crate::net::link::LinkConfig;
 use crate::report::{Failure, FailureCause, Outcome};
@@ -54,6 +55,7 @@ pub fn failures(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Fail
     failures.extend(refused_steps(scenario, call, facts));
     failures.extend(error_lines(facts));
     failures.extend(without_effect(&scenario.faults, facts));
+    failures.extend(left_behind(facts));
     failures
 }
 

@@ -17,9 +17,10 @@ use super::link::LinkDocument;
 use super::middlebox::{IdleDocument, PortValue, PortalDocument};
 use super::model::{CallPath, CandidateType, Families, Ipv6Firewall, ProxyKind, ServerState};
 use super::nat::NatValue;
+use super::on::OnValue;
 use super::place;
 use super::problems::Problems;
-use super::value::{Choice, DelayValue, MessageValue, SubnetValue, TimeValue, TriggerValue};
+use super::value::{Choice, DelayValue, SubnetValue, TimeValue, TriggerValue};
 use crate::fault::{AddressAfter, Direction, FaultName, LinkName, ServerName, SocketsMeanwhile};
 use crate::net::firewall::Passage;
 
@@ -131,7 +132,7 @@ pub(super) struct FaultDocument {
     pub(super) kind: Option<Spanned<Choice<FaultName>>>,
     pub(super) at: Option<Spanned<TimeValue>>,
     pub(super) after: Option<Spanned<TriggerValue>>,
-    pub(super) on: Option<Spanned<MessageValue>>,
+    pub(super) on: Option<Spanned<OnValue>>,
     #[serde(rename = "for")]
     pub(super) length: Option<Spanned<TimeValue>>,
     pub(super) until: Option<Spanned<TimeValue>>,

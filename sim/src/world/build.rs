@@ -125,6 +125,7 @@ impl World {
             recovery: Recovery::default(),
             connections: Connections::default(),
             watches: Vec::new(),
+            cut: Vec::new(),
             arrivals: BTreeMap::new(),
             retransmissions: BTreeMap::new(),
             sequence_number: 0,

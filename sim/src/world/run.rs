@@ -16,9 +16,10 @@ use crate::check::call::LastCall;
 use crate::check::facts::FactCollector;
 use crate::check::verdict;
 use crate::determinism::{self, Capture, Plugs, RunError, canary, run_on_own_thread};
+use crate::fault::FrameWay;
 use crate::net::topology::{HostId, TopologyError};
 use crate::report::timeline::TimelineCollector;
-use crate::report::{Failure, FailureCause, Outcome, PacketOrEvent, Report};
+use crate::report::{Failure, FailureCause, FrameCount, Outcome, PacketOrEvent, Report};
 use crate::scenario::model::Scenario;
 use crate::seed::Seed;
 use crate::trace::log::TraceLayer;
@@ -110,11 +111,17 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         facts: facts.clone(),
     };
     let ended = run_on_own_thread(&scenario.name, || simulation.run());
-    let (call, outcome, mut failures) = facts.with(|facts| {
+    let (call, outcome, signaling_frames, mut failures) = facts.with(|facts| {
+        let count = |peer: &String| FrameCount {
+            sent: facts.frames(peer, FrameWay::Sends).len(),
+            received: facts.frames(peer, FrameWay::Receives).len(),
+        };
+        let peers = scenario.peers.keys();
+        let frames = peers.map(|peer| (peer.clone(), count(peer))).collect();
         let call = LastCall::of(scenario, facts);
         let outcome = verdict::outcome(scenario, &call, facts);
         let failures = verdict::failures(scenario, &call, facts);
-        (call, outcome, failures)
+        (call, outcome, frames, failures)
     });
     let (virtual_time, outcome) = match ended {
         Ok(end) => {
@@ -144,6 +151,7 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         file: scenario.path.clone(),
         answered_at: call.answered,
         cause: call.cause(),
+        signaling_frames,
         timeline: timeline.take(),
     })
 }

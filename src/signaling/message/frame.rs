@@ -11,13 +11,14 @@ use super::{CallId, CallMessage, DeviceId, PeerName};
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;
 
 /// The longest name of a user, in bytes.
-const NAME_LENGTH_MAX: usize = 256;
+const NAME_LENGTH_MAX: usize = 128;
 
-/// The longest id of a call or a device, in bytes: twice what this client draws.
-const ID_LENGTH_MAX: usize = 64;
+/// The longest id of a call or a device, in bytes: four times what this client draws.
+const ID_LENGTH_MAX: usize = 128;
 
-/// The longest session description, in bytes: some thirty times that of an audio call.
-const DESCRIPTION_LENGTH_MAX: usize = 1 << 16;
+/// The longest session description, in bytes: some fifteen times that of an audio call, and half of
+/// what a server lets pass in one frame.
+const DESCRIPTION_LENGTH_MAX: usize = 1 << 15;
 
 /// The longest of a candidate's texts, in bytes: some ten times a usual one.
 const CANDIDATE_LENGTH_MAX: usize = 2048;

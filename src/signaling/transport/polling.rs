@@ -231,3 +231,35 @@ fn is_session_unknown(body: &[u8]) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(body: &'static str) -> TransportError {
+        let response = HttpResponse {
+            status: StatusCode::BAD_REQUEST,
+            body: body.into(),
+        };
+        accept(&response).expect_err("an error")
+    }
+
+    #[test]
+    fn r19_an_unknown_session_is_told_from_other_errors() {
+        for body in [
+            r#"{"code":1,"message":"Session ID unknown"}"#,
+            r#"{"code":"1","message":"Session ID unknown"}"#,
+        ] {
+            assert!(matches!(refusal(body), TransportError::SessionUnknown));
+        }
+        for body in [
+            r#"{"code":3,"message":"Bad request"}"#,
+            r#"{"code":11}"#,
+            "[1]",
+            "<html>",
+            "",
+        ] {
+            assert!(matches!(refusal(body), TransportError::Http(_)), "{body}");
+        }
+    }
+}

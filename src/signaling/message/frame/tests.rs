@@ -186,11 +186,11 @@ fn lists_and_texts_are_bounded() {
     assert!(Frame::from_value(frame(received(0, &numbers[..256])).to_value()).is_ok());
 
     for (field, max) in [
-        ("from", 256),
-        ("device", 64),
-        ("to", 256),
-        ("to_device", 64),
-        ("call", 64),
+        ("from", 128),
+        ("device", 128),
+        ("to", 128),
+        ("to_device", 128),
+        ("call", 128),
     ] {
         let of_length = |length| with(hang_up(), field, json!("x".repeat(length)));
         assert!(Frame::from_value(of_length(max)).is_ok(), "{field}");
@@ -206,8 +206,8 @@ fn lists_and_texts_are_bounded() {
 fn what_is_said_is_bounded() {
     type Body = fn(String) -> CallMessage;
     let bodies: [(&str, usize, Body); 6] = [
-        ("sdp", 65_536, |sdp| CallMessage::Offer { sdp }),
-        ("sdp", 65_536, |sdp| CallMessage::Answer { sdp }),
+        ("sdp", 32_768, |sdp| CallMessage::Offer { sdp }),
+        ("sdp", 32_768, |sdp| CallMessage::Answer { sdp }),
         ("candidate", 2048, |text| {
             CallMessage::Candidate(TrickledCandidate {
                 candidate: text,
