@@ -131,13 +131,12 @@ impl Client {
                 }
             }
         };
-        match timeout(LIMIT, connected).await {
-            Ok(recovered) => (recovered, events),
-            Err(_) => panic!(
-                "not connected within {LIMIT:?}; last of all {:#?}",
-                failures.last()
-            ),
-        }
+        let done = timeout(LIMIT, connected).await.ok();
+        let recovered = done.unwrap_or_else(|| {
+            let last = failures.last();
+            panic!("not connected within {LIMIT:?}; the last attempt: {last:#?}")
+        });
+        (recovered, events)
     }
 
     /// The next thing is that the namespace is no more.

@@ -377,7 +377,7 @@ mod recovery {
             "recovery",
             &[WebSocket],
             async |client| {
-                client.ask("count", json!([2, 0]));
+                client.emit("count", json!([2, 0]));
                 client.counts(0..2).await;
                 let sid = client.about().await["sid"].take();
                 client.emit("miss", json!([5]));
