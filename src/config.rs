@@ -1,8 +1,11 @@
 //! What can be set on the client. Every default is the value that worked in the field.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::net::TrafficClass;
+use crate::net::tls::TlsTrust;
+pub use crate::signaling::backoff::Jitter;
 
 /// Everything that can be set on a [`CallClient`](crate::client::CallClient).
 ///
@@ -21,12 +24,13 @@ pub struct ClientConfig {
 /// How the client reaches its signaling server, and how it comes back after a drop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SignalingConfig {
-    /// Where the server is: `http://host[:port]`. Default `http://signaling.ringtrue.example`.
+    /// Where the server is: `http://host[:port]`, or `https:` for TLS; `ws:` and `wss:` mean the same.
+    /// Default `http://signaling.ringtrue.example`.
     pub url: String,
     /// The path of the Engine.IO endpoint. Default `/socket.io/`, which every Socket.IO server uses.
     pub path: String,
-    /// Whether connections are shared (`forceNew` in the reference clients). Sharing is the only
-    /// way: see [`ConnectionReuse::Shared`].
+    /// Whether connections are shared (`forceNew` in the reference clients). Default
+    /// [`ConnectionReuse::Shared`].
     pub reuse: ConnectionReuse,
     /// The wait before the first reconnect attempt. Default 2 s: shorter waits hammer a server that
     /// is coming back, longer ones are heard as silence by the person who rings.
@@ -37,18 +41,48 @@ pub struct SignalingConfig {
     /// How much of each reconnect wait is drawn at random, from 0 to 1. Default 0.5; 0 makes all
     /// clients of a restarted server return at the same instant.
     pub randomization_factor: f64,
-    /// The limit on one connection attempt: name, TCP, HTTP upgrade, open packet and namespace.
+    /// Where chance enters a reconnect wait. Default [`Jitter::AfterCap`], which spreads the clients
+    /// of a restarted server; [`Jitter::BeforeCap`] is the reference clients' formula.
+    pub jitter: Jitter,
+    /// How many reconnect attempts in a row may fail before the client stays down until it is told
+    /// to connect again. Default `None`: it never stops trying. `Some(0)` never reconnects.
+    pub reconnection_attempts_max: Option<u32>,
+    /// How long a namespace must have been joined before the growing wait starts over. Default
+    /// 10 s: a server that accepts and closes at once, as one that is starting often does, is
+    /// otherwise hammered.
+    pub stable_after: Duration,
+    /// How long the server may take to show a sign of life once the client doubts the path, before
+    /// the connection is given up. Default 3 s: more than a retransmission on a bad mobile link
+    /// takes, and a fifteenth of what the heartbeat takes to notice.
+    pub check_limit: Duration,
+    /// The limit on one connection attempt over all transports: name, TCP, TLS, HTTP and open packet.
     /// Default 30 s: mobile networks take that long to wake up.
     pub timeout: Duration,
-    /// The transports to try, in this order. Default WebSocket, then long-polling. Long-polling is
-    /// not available yet: it is skipped, which the log says at debug level, and a list without
-    /// WebSocket is refused.
+    /// The limit on the server's reply to CONNECT, once the connection is open. Default 30 s, as for
+    /// the connection itself. Then the namespace counts as failed and is tried again.
+    pub namespace_timeout: Duration,
+    /// The transports to try within one attempt, in this order. Default WebSocket, then
+    /// long-polling, which passes where a proxy lets no WebSocket through. A session that opens by
+    /// polling moves to WebSocket later if that is in the list too. Without polling such a network
+    /// lets no call pass; with polling first, every call starts with requests that it could save.
     pub transports: Vec<TransportKind>,
+    /// What each transport but the last may take for TLS, HTTP and the open packet before the next
+    /// one is tried. Default 6 s: some fifteen round trips over a satellite. Less gives WebSocket up
+    /// on slow links that would carry it; more leaves a client behind a proxy that swallows upgrades
+    /// unreachable for longer.
+    pub transport_patience: Duration,
+    /// Which certificates a server may show. Default Mozilla's list of roots, as it was when the
+    /// program was built; servers with a certificate authority of their own need
+    /// [`TlsTrust::Roots`].
+    pub trust: TlsTrust,
     /// The most messages that wait while signaling is down. Default 256; a call needs some 40.
     pub send_buffer_messages_max: usize,
+    /// The most bytes of messages that wait while signaling is down. Default 1 MiB, the size of the
+    /// largest message that servers take.
+    pub send_buffer_bytes_max: usize,
 }
 
-/// Whether connections to one server are shared.
+/// Whether the sockets of one server share a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ConnectionReuse {
     /// All calls of a client, and every reconnect, go through one connection manager
@@ -57,6 +91,10 @@ pub enum ConnectionReuse {
     /// place.
     #[default]
     Shared,
+    /// This socket has a connection manager of its own (`forceNew = true`, or `multiplex = false`).
+    /// It costs a connection, a heartbeat and a reconnect for each socket; it keeps a large transfer
+    /// in one namespace from delaying another.
+    Separate,
 }
 
 /// A way of carrying Engine.IO packets.
@@ -193,6 +231,16 @@ impl Marking {
     }
 }
 
+impl fmt::Display for TransportKind {
+    /// The transport's name in a request.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::WebSocket => "websocket",
+            Self::Polling => "polling",
+        })
+    }
+}
+
 impl Default for SignalingConfig {
     fn default() -> Self {
         Self {
@@ -202,9 +250,17 @@ impl Default for SignalingConfig {
             reconnection_delay: Duration::from_secs(2),
             reconnection_delay_max: Duration::from_secs(10),
             randomization_factor: 0.5,
+            jitter: Jitter::AfterCap,
+            reconnection_attempts_max: None,
+            stable_after: Duration::from_secs(10),
+            check_limit: Duration::from_secs(3),
             timeout: Duration::from_secs(30),
+            namespace_timeout: Duration::from_secs(30),
             transports: vec![TransportKind::WebSocket, TransportKind::Polling],
+            transport_patience: Duration::from_secs(6),
+            trust: TlsTrust::Mozilla,
             send_buffer_messages_max: 256,
+            send_buffer_bytes_max: 1 << 20,
         }
     }
 }
@@ -236,8 +292,8 @@ impl Default for AcceptanceWaits {
     }
 }
 
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Credentials")
             .field("username", &self.username)

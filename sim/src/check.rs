@@ -1,10 +1,12 @@
 //! What judges a run. Checkers read the trace and the scenario, never the inside of a client.
 
 pub mod call;
+pub mod delivery;
 pub mod effect;
 pub mod expectation;
 pub mod facts;
 pub mod kept;
+pub mod live_sockets;
 pub mod oracle;
 pub mod outage;
 pub mod verdict;

@@ -6,7 +6,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::net::link::LinkPair;
-use crate::scenario::value::format_duration;
+
+mod begin;
+
+pub use begin::{Begin, FramePoint, FrameSide, FrameWay, MessageName};
 
 /// Something that goes wrong at some moment of a run, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,38 +23,6 @@ pub struct Fault {
     pub lasts: Option<Duration>,
     /// The line of the scenario's file that it stands on, counted from 1.
     pub line: Option<usize>,
-}
-
-/// When a fault begins. In the order of a scenario: moments first, then what waits for an event.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Begin {
-    /// This long after the run began.
-    At(Duration),
-    /// This long after a callee first rang.
-    AfterRinging(Duration),
-    /// This long after the call was first audio-connected on both sides.
-    AfterAudio(Duration),
-    /// When a peer has sent so many signaling messages of a kind.
-    OnMessage {
-        /// The peer that sends: a key of [`Scenario::peers`](crate::scenario::model::Scenario).
-        peer: String,
-        /// What it sends.
-        message: MessageName,
-        /// Which one, counted from 1.
-        number: u32,
-    },
-}
-
-/// The signaling messages that a fault can wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MessageName {
-    /// An offer.
-    Offer,
-    /// An answer.
-    Answer,
-    /// A candidate.
-    Candidate,
 }
 
 /// What goes wrong. Peers, networks and servers are named as in the scenario.
@@ -474,21 +445,6 @@ impl fmt::Display for FaultKind {
     }
 }
 
-impl fmt::Display for Begin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::At(at) => write!(formatter, "at {}", format_duration(*at)),
-            Self::AfterRinging(wait) => write!(formatter, "ringing + {}", format_duration(*wait)),
-            Self::AfterAudio(wait) => write!(formatter, "audio + {}", format_duration(*wait)),
-            Self::OnMessage {
-                peer,
-                message,
-                number,
-            } => write!(formatter, "{peer} sends {message} {number}"),
-        }
-    }
-}
-
 /// Lets names be shown as scenarios write them.
 macro_rules! display_names {
     ($($kind:ident { $($variant:ident => $name:literal),* })*) => {$(
@@ -502,6 +458,8 @@ macro_rules! display_names {
 
 display_names! {
     MessageName { Offer => "offer", Answer => "answer", Candidate => "candidate" }
+    FrameSide { Before => "before", After => "after" }
+    FrameWay { Sends => "sends", Receives => "receives" }
     Breakage { Fin => "fin", Rst => "rst", Silence => "silence" }
     Goodbye { Polite => "polite", Cut => "cut" }
     ServerName { Signaling => "signaling", Turn => "turn", Stun => "stun" }
@@ -564,12 +522,5 @@ mod tests {
             let read = FaultName::deserialize(StrDeserializer::<Error>::new(name.as_str()));
             assert_eq!(read, Ok(name));
         }
-    }
-
-    #[test]
-    fn moments_come_before_events() {
-        let second = Duration::from_secs(1);
-        assert!(Begin::At(second * 9) < Begin::AfterRinging(second));
-        assert!(Begin::AfterRinging(second * 9) < Begin::AfterAudio(second));
     }
 }

@@ -46,6 +46,10 @@ pub struct Report {
     /// The cause that the run names where the outcome is not audio.
     #[serde(skip)]
     pub cause: Option<String>,
+    /// How many whole frames each peer sent and received on its signaling connections: the places
+    /// at which a fault can cut them.
+    #[serde(skip)]
+    pub signaling_frames: BTreeMap<String, FrameCount>,
     /// What happened, in its order.
     #[serde(skip)]
     pub timeline: Vec<TimelineEntry>,
@@ -75,6 +79,15 @@ impl Report {
         };
         format!("cargo run -- run {file} --seed {}", self.seed)
     }
+}
+
+/// The frames of a peer's signaling connections, as [`frames`](crate::world::frames) tells them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FrameCount {
+    /// How many it sent.
+    pub sent: usize,
+    /// How many it received.
+    pub received: usize,
 }
 
 /// What came of a call.
@@ -142,6 +155,10 @@ pub enum FailureCause {
     ErrorLogged,
     /// A fault never began, or changed nothing.
     FaultWithoutEffect,
+    /// A client had more connections to the signaling server than one session uses.
+    SocketsLeft,
+    /// A client handed a signaling message up that was not sent, or twice.
+    MessageDoubled,
 }
 
 /// One line of what happened.

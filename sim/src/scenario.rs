@@ -18,6 +18,7 @@ mod link;
 mod load;
 mod middlebox;
 mod nat;
+mod on;
 mod place;
 mod problems;
 mod script;

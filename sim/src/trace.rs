@@ -13,7 +13,10 @@ pub mod event;
 pub mod log;
 
 pub use digest::Digest;
-pub use event::{AppEvent, Event, EventKind, FaultEvent, FaultPhase, HostName, PacketSummary};
+pub use event::{
+    AppEvent, Event, EventKind, FaultEvent, FaultPhase, HostName, PacketSummary, Purpose,
+    WireEvent, WirePhase,
+};
 
 use digest::Chain;
 

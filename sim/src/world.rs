@@ -29,6 +29,7 @@ pub mod device;
 pub mod director;
 pub mod domain;
 pub mod faults;
+pub mod frames;
 pub mod host;
 pub mod interfere;
 mod plan;
@@ -36,13 +37,14 @@ pub mod run;
 pub mod servers;
 pub mod tcp;
 pub mod turmoil;
+pub mod wire;
 
 pub use self::build::{DELAY_MIN, Machine};
 use self::cargo::Cargo;
 use self::connections::Connections;
 use self::device::{Address, Device};
 use self::domain::{Domain, Egress};
-use self::host::{HostNet, Names, OpenPorts};
+use self::host::{ClosedStreams, HostNet, Names, OpenPorts};
 use self::interfere::Watch;
 use self::tcp::Recovery;
 use crate::determinism::{Capture, take_entropy_draws};
@@ -61,6 +63,7 @@ pub struct World {
     by_kernel: BTreeMap<IpAddr, HostId>,
     names: Arc<Names>,
     ports: OpenPorts,
+    closed: ClosedStreams,
     /// By number; `None` while nothing runs there.
     domains: Vec<Option<Domain>>,
     /// The domains that stand still.
@@ -72,6 +75,8 @@ pub struct World {
     recovery: Recovery<KernelPacket>,
     connections: Connections,
     watches: Vec<Watch>,
+    /// The connections that were cut at a frame: by which fault, and when.
+    cut: Vec<(usize, Duration)>,
     arrivals: BTreeMap<(Duration, u64), Arrival>,
     retransmissions: BTreeMap<(Duration, u64), (HostId, Cargo)>,
     sequence_number: u64,
@@ -147,6 +152,7 @@ impl World {
             Arc::clone(&self.names),
             links.up.delay + links.down.delay,
             self.ports.clone(),
+            self.closed.clone(),
             self.egress.signal(),
         ))
     }
@@ -173,6 +179,7 @@ impl World {
             self.running.set(domain.name());
             domain.end();
             self.egress.collect(self.now);
+            self.note_closed_streams(self.now);
         }
     }
 
@@ -222,6 +229,7 @@ impl World {
         domain.run_until(until, arrivals, &egress, |at, arrival| {
             self.arrive(at, arrival);
         });
+        self.note_closed_streams(until);
         self.record_entropy(until, domain.name());
     }
 

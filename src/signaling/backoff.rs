@@ -78,6 +78,12 @@ impl Backoff {
         whole_milliseconds(wait)
     }
 
+    /// Counts an attempt that is made without a wait, because something else than time says that it
+    /// can succeed. The wait after it is that of the attempt after it.
+    pub fn skip_delay(&mut self) {
+        self.attempts = self.attempts.saturating_add(1);
+    }
+
     /// Starts over from the smallest wait.
     pub fn reset(&mut self) {
         self.attempts = 0;
@@ -190,6 +196,16 @@ mod tests {
         backoff.reset();
         assert_eq!(backoff.attempts(), 0);
         assert_eq!(backoff.next_delay(&mut generator), first);
+    }
+
+    #[test]
+    fn an_attempt_without_a_wait_counts() {
+        let mut backoff = field(Jitter::BeforeCap);
+        backoff.skip_delay();
+        assert_eq!(backoff.attempts(), 1);
+        // Even tenths shorten the wait: 4000 ms less 0.25 * 0.5 of it.
+        let mut generator = Sequence(vec![0.25], 0);
+        assert_eq!(backoff.next_delay(&mut generator).as_millis(), 3500);
     }
 
     proptest! {

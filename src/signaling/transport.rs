@@ -1,30 +1,30 @@
-//! The WebSocket transport: Engine.IO packets over a stream of a [`Net`].
+//! Transports: Engine.IO packets over streams of a [`Net`](crate::net::Net).
+//!
+//! [`engine`] is a session, over whichever transport carries it now; the others are its parts. No task
+//! is spawned anywhere below: streams live inside of what owns them and close when that is dropped.
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::fmt::{self, Display, Formatter};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::{Sink, Stream};
 use thiserror::Error;
-use tokio::time::{Instant, timeout};
-use tokio_tungstenite::tungstenite::{self, Message, protocol::WebSocketConfig};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_tungstenite::tungstenite;
 
-use super::endpoint::{Endpoint, EndpointError};
-use super::engine_io::{EngineIoError, EngineIoPacket, Frame, OpenPacket};
+use self::http::HttpError;
+use super::endpoint::EndpointError;
+use super::engine_io::payload::PayloadError;
+use super::engine_io::upgrade::UpgradeError;
+use super::engine_io::{EngineIoError, EngineIoPacket};
 use super::socket_io::{Refusal, SocketIoError};
 use crate::config::TransportKind;
-use crate::net::{ByteStream, Net};
+use crate::net::tls::{TlsConfigError, TlsError};
 
-/// The largest message that is read: a hundred times the largest session description seen.
-const MESSAGE_BYTES_MAX: usize = 1 << 20;
-
-/// Signaling messages are small and a connection is kept for hours: a small buffer costs nothing.
-const READ_BUFFER_BYTES: usize = 4096;
+mod dial;
+pub mod engine;
+pub mod http;
+mod polling;
+mod probe;
+mod websocket;
 
 /// The steps of a connection attempt, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,10 +33,12 @@ pub enum ConnectPhase {
     Resolve,
     /// The TCP connection is opened.
     Tcp,
-    /// HTTP is upgraded to WebSocket.
-    HttpUpgrade,
+    /// The stream is protected by TLS.
+    Tls,
+    /// The HTTP request is answered: by an upgrade to WebSocket, or by the response to a first poll.
+    Http,
     /// The server's open packet is awaited.
-    OpenPacket,
+    Open,
     /// The namespace is joined.
     Namespace,
 }
@@ -47,18 +49,18 @@ pub enum ConnectError {
     /// The server's address cannot be used.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// No configured transport exists in this client.
-    #[error("none of the transports {configured:?} is available; only WebSocket is")]
-    NoUsableTransport {
-        /// What the configuration lists.
-        configured: Vec<TransportKind>,
-    },
+    /// The certificates to trust cannot be used.
+    #[error("the configured trust in certificates cannot be used")]
+    Trust(#[from] TlsConfigError),
+    /// No transport is configured.
+    #[error("no transport is configured; at least one is needed")]
+    NoTransport,
     /// The attempt ran out of time.
-    #[error("{phase} took too long: the attempt is limited to {limit:?}")]
+    #[error("{phase} took too long: it is limited to {limit:?}")]
     TimedOut {
         /// The step that was under way.
         phase: ConnectPhase,
-        /// The limit on the whole attempt.
+        /// The limit: of the whole attempt, or of one transport's share.
         limit: Duration,
     },
     /// The network refused.
@@ -70,10 +72,13 @@ pub enum ConnectError {
         #[source]
         source: io::Error,
     },
+    /// TLS did not come up.
+    #[error("{} failed", ConnectPhase::Tls)]
+    Tls(#[from] TlsError),
     /// The server did not upgrade to WebSocket.
-    #[error("{} failed", ConnectPhase::HttpUpgrade)]
+    #[error("{} failed", ConnectPhase::Http)]
     HttpUpgrade(#[source] Box<tungstenite::Error>),
-    /// The transport failed before the namespace was joined.
+    /// The transport failed before the session was open or the namespace joined.
     #[error("{phase} failed")]
     Transport {
         /// The step that was under way.
@@ -90,6 +95,18 @@ pub enum ConnectError {
         /// What it sent.
         found: String,
     },
+    /// More than one transport was tried and none opened a session.
+    #[error("no transport opened a session: {}", list(.failures))]
+    EveryTransport {
+        /// What each failed with, in the order in which they were tried.
+        failures: Vec<(TransportKind, ConnectError)>,
+    },
+    /// The WebSocket that was to take a session over failed before it did.
+    #[error("the websocket failed during the probe")]
+    Probe(#[source] TransportError),
+    /// A session stays with polling.
+    #[error("moving the session to websocket failed")]
+    Upgrade(#[from] UpgradeError),
     /// The server speaks protocol 2: its CONNECT reply names no session.
     #[error(
         "{} failed: the server's reply has no sid, so it speaks an older socket.io protocol",
@@ -114,6 +131,15 @@ pub enum TransportError {
     /// The stream or the WebSocket on it broke.
     #[error("the websocket broke")]
     Broken(#[source] Box<tungstenite::Error>),
+    /// A request of long-polling failed.
+    #[error("a polling request failed")]
+    Http(#[source] HttpError),
+    /// The server knows the session no more.
+    #[error("the server does not know the session")]
+    SessionUnknown,
+    /// A polling response carries no packets.
+    #[error("the server sent an invalid payload")]
+    Payload(#[from] PayloadError),
     /// A frame is no Engine.IO packet.
     #[error("the server sent an invalid frame")]
     EngineIo(#[from] EngineIoError),
@@ -122,11 +148,12 @@ pub enum TransportError {
     SocketIo(#[from] SocketIoError),
 }
 
-/// An open WebSocket that carries Engine.IO packets. Dropping it closes the stream.
-pub struct WebSocketTransport {
-    stream: WebSocketStream<Box<dyn ByteStream>>,
-    outbox: VecDeque<EngineIoPacket>,
-    unflushed: bool,
+/// What arrives over a transport.
+#[derive(Debug)]
+enum Inbound {
+    Packet(EngineIoPacket),
+    /// Something below Engine.IO that only a live server sends.
+    SignOfLife,
 }
 
 impl ConnectError {
@@ -134,239 +161,77 @@ impl ConnectError {
     /// refuses this client.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        matches!(
-            self,
-            Self::Endpoint(_) | Self::NoUsableTransport { .. } | Self::Refused(_)
-        )
+        match self {
+            // Another session has another id.
+            Self::Endpoint(error) => !matches!(error, EndpointError::SessionId { .. }),
+            other => matches!(other, Self::Trust(_) | Self::NoTransport | Self::Refused(_)),
+        }
+    }
+
+    /// The step that failed; of several transports, the last one's.
+    #[must_use]
+    pub fn phase(&self) -> Option<ConnectPhase> {
+        match self {
+            Self::TimedOut { phase, .. }
+            | Self::Network { phase, .. }
+            | Self::Transport { phase, .. }
+            | Self::OutOfTurn { phase, .. } => Some(*phase),
+            Self::Tls(_) => Some(ConnectPhase::Tls),
+            Self::HttpUpgrade(_) => Some(ConnectPhase::Http),
+            Self::OldProtocol | Self::Refused(_) => Some(ConnectPhase::Namespace),
+            Self::EveryTransport { failures } => failures.last().and_then(|(_, last)| last.phase()),
+            Self::Endpoint(_)
+            | Self::Trust(_)
+            | Self::NoTransport
+            | Self::Probe(_)
+            | Self::Upgrade(_) => None,
+        }
+    }
+
+    /// Whether the failure lies below every transport, so that another one would meet it as well.
+    fn is_below_transports(&self) -> bool {
+        matches!(self, Self::Network { .. } | Self::Tls(_))
     }
 }
 
-impl std::fmt::Display for ConnectPhase {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl From<HttpError> for TransportError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Exchange(error) if error.is_incomplete_message() => Self::Closed {
+                how: "end of stream during a request".into(),
+            },
+            other => Self::Http(other),
+        }
+    }
+}
+
+impl Display for ConnectPhase {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Resolve => "resolving the server's name",
             Self::Tcp => "opening the tcp connection",
-            Self::HttpUpgrade => "upgrading http to websocket",
-            Self::OpenPacket => "waiting for the open packet",
+            Self::Tls => "protecting the connection by tls",
+            Self::Http => "waiting for the http response",
+            Self::Open => "waiting for the open packet",
             Self::Namespace => "joining the namespace",
         })
     }
 }
 
-/// Checks that a configured transport exists in this client.
-///
-/// # Errors
-///
-/// [`ConnectError::NoUsableTransport`].
-pub fn select_transport(configured: &[TransportKind]) -> Result<TransportKind, ConnectError> {
-    if configured.contains(&TransportKind::Polling) {
-        tracing::debug!("long-polling is configured and not available");
-    }
-    if configured.contains(&TransportKind::WebSocket) {
-        Ok(TransportKind::WebSocket)
-    } else {
-        let configured = configured.to_vec();
-        Err(ConnectError::NoUsableTransport { configured })
-    }
-}
-
-impl WebSocketTransport {
-    /// Opens a WebSocket to `endpoint` and waits for the open packet. `phase` always names the step
-    /// under way, also when the future is dropped because its time is up at `deadline`.
-    ///
-    /// # Errors
-    ///
-    /// What the step in `phase` answers.
-    pub async fn open(
-        net: &dyn Net,
-        endpoint: &Endpoint,
-        deadline: Instant,
-        phase: &mut ConnectPhase,
-    ) -> Result<(Self, OpenPacket), ConnectError> {
-        *phase = ConnectPhase::Resolve;
-        let network = |phase| move |source| ConnectError::Network { phase, source };
-        let addresses = net
-            .resolve(endpoint.host())
-            .await
-            .map_err(network(*phase))?;
-        *phase = ConnectPhase::Tcp;
-        let stream = connect_any(net, &addresses, endpoint.port(), deadline)
-            .await
-            .map_err(network(*phase))?;
-        *phase = ConnectPhase::HttpUpgrade;
-        let limits = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .max_message_size(Some(MESSAGE_BYTES_MAX))
-            .max_frame_size(Some(MESSAGE_BYTES_MAX));
-        let (stream, _) = client_async_with_config(endpoint.request(), stream, Some(limits))
-            .await
-            .map_err(|error| ConnectError::HttpUpgrade(Box::new(error)))?;
-        *phase = ConnectPhase::OpenPacket;
-        let mut transport = Self {
-            stream,
-            outbox: VecDeque::new(),
-            unflushed: false,
-        };
-        let phase = *phase;
-        match transport.next().await {
-            Ok(EngineIoPacket::Open(open)) => Ok((transport, open)),
-            Ok(other) => {
-                let found = format!("{other:?}");
-                Err(ConnectError::OutOfTurn { phase, found })
-            }
-            Err(source) => Err(ConnectError::Transport { phase, source }),
+fn list(failures: &[(TransportKind, ConnectError)]) -> String {
+    let describe = |(transport, error): &(TransportKind, ConnectError)| {
+        // The causes are told as well, because an error has one source and here are several.
+        let mut text = format!("{transport}: {error}");
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
         }
-    }
-
-    /// Queues a packet; it is written while [`next`](Self::next) or [`flush`](Self::flush) is
-    /// polled.
-    pub fn queue(&mut self, packet: EngineIoPacket) {
-        self.outbox.push_back(packet);
-    }
-
-    /// Waits for the next packet and writes queued ones meanwhile. Safe to cancel: no packet is lost
-    /// in either direction by dropping the future.
-    ///
-    /// # Errors
-    ///
-    /// Every [`TransportError`]; the transport can carry no more after one.
-    pub async fn next(&mut self) -> Result<EngineIoPacket, TransportError> {
-        poll_fn(|context| self.poll_packet(context)).await
-    }
-
-    /// Waits until everything queued is written.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Broken`].
-    pub async fn flush(&mut self) -> Result<(), TransportError> {
-        poll_fn(|context| self.poll_write(context)).await
-    }
-
-    /// Writes what is queued and a WebSocket close frame (RFC 6455 section 5.5.1).
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Broken`].
-    pub async fn close(mut self) -> Result<(), TransportError> {
-        self.flush().await?;
-        self.stream.close(None).await.map_err(broken)
-    }
-
-    /// Reading goes on while writing is stuck: a server that reads nothing for a while still has its
-    /// pings counted.
-    fn poll_packet(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<EngineIoPacket, TransportError>> {
-        if let Poll::Ready(Err(error)) = self.poll_write(context) {
-            return Poll::Ready(Err(error));
-        }
-        loop {
-            let message = ready!(Pin::new(&mut self.stream).poll_next(context));
-            return Poll::Ready(match message {
-                Some(Ok(Message::Text(text))) => Ok(EngineIoPacket::from_text(&text)?),
-                Some(Ok(Message::Binary(payload))) => Ok(EngineIoPacket::from_binary(payload)),
-                Some(Ok(Message::Close(frame))) => {
-                    // The close frame is answered in kind (RFC 6455 section 5.5.1). The reply is
-                    // already queued; whether it can still be written changes nothing here.
-                    let _ = Pin::new(&mut self.stream).poll_flush(context);
-                    let how = frame.map_or_else(
-                        || "close frame without a code".into(),
-                        |frame| format!("close frame {} {:?}", frame.code, frame.reason.as_str()),
-                    );
-                    Err(TransportError::Closed { how })
-                }
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
-                Some(Err(error)) => Err(broken(error)),
-                None => Err(TransportError::Closed {
-                    how: "end of stream".into(),
-                }),
-            });
-        }
-    }
-
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        let mut stream = Pin::new(&mut self.stream);
-        while !self.outbox.is_empty() {
-            ready!(stream.as_mut().poll_ready(context)).map_err(broken)?;
-            if let Some(packet) = self.outbox.pop_front() {
-                let message = match packet.into_frame() {
-                    Frame::Text(text) => Message::text(text),
-                    Frame::Binary(payload) => Message::binary(payload),
-                };
-                stream.as_mut().start_send(message).map_err(broken)?;
-                self.unflushed = true;
-            }
-        }
-        if self.unflushed {
-            ready!(stream.poll_flush(context)).map_err(broken)?;
-            self.unflushed = false;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl std::fmt::Debug for WebSocketTransport {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("WebSocketTransport")
-            .field("outbox", &self.outbox)
-            .finish_non_exhaustive()
-    }
-}
-
-fn broken(error: tungstenite::Error) -> TransportError {
-    match error {
-        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
-            TransportError::Closed {
-                how: "end of stream".into(),
-            }
-        }
-        other => TransportError::Broken(Box::new(other)),
-    }
-}
-
-/// Tries the addresses in order. Each gets an even share of the time that is left, so that one
-/// which swallows packets does not keep the next from its turn.
-async fn connect_any(
-    net: &dyn Net,
-    addresses: &[IpAddr],
-    port: u16,
-    deadline: Instant,
-) -> io::Result<Box<dyn ByteStream>> {
-    let Some((last, earlier)) = addresses.split_last() else {
-        let nothing = "the name has no address";
-        return Err(io::Error::new(io::ErrorKind::NotFound, nothing));
+        text
     };
-    for (address, left) in earlier.iter().zip((2..=addresses.len()).rev()) {
-        let shares = u32::try_from(left).unwrap_or(u32::MAX);
-        let share = deadline.saturating_duration_since(Instant::now()) / shares;
-        match timeout(share, net.connect_stream(SocketAddr::new(*address, port))).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => tracing::debug!(%address, %error, "trying the next address"),
-            Err(_) => tracing::debug!(%address, ?share, "no answer, trying the next address"),
-        }
-    }
-    net.connect_stream(SocketAddr::new(*last, port)).await
+    let described: Vec<_> = failures.iter().map(describe).collect();
+    described.join("; ")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_websocket_is_usable() {
-        use TransportKind::{Polling, WebSocket};
-        assert!(matches!(
-            select_transport(&[Polling, WebSocket]),
-            Ok(WebSocket)
-        ));
-        for configured in [&[Polling][..], &[]] {
-            assert!(matches!(
-                select_transport(configured),
-                Err(ConnectError::NoUsableTransport { .. })
-            ));
-        }
-    }
-}
+mod tests;

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use crate::fault::MessageName;
+use crate::fault::{FrameWay, MessageName};
 use crate::trace::digest::Chain;
-use crate::trace::{AppEvent, Event, EventKind, FaultPhase, HostName, Observer};
+use crate::trace::{
+    AppEvent, Event, EventKind, FaultPhase, HostName, Observer, WireEvent, WirePhase,
+};
 
 /// One thing that a peer application did or saw, with its place in time.
 #[derive(Debug, Clone)]
@@ -56,6 +58,33 @@ pub struct Facts {
     pub faults: Vec<FaultFact>,
     /// When each peer first sent each of its signaling messages, by kind and in order.
     pub sent: BTreeMap<HostName, BTreeMap<MessageName, Vec<Duration>>>,
+    /// How many signaling messages of each kind each peer first sent and was first handed: kinds as
+    /// [`CallMessage::kind`](ringtrue::signaling::message::CallMessage::kind) names them.
+    pub messages: BTreeMap<HostName, MessageCounts>,
+    /// What showed on the wires of each peer's signaling connections, in order of recording.
+    pub wires: BTreeMap<HostName, Vec<WireFact>>,
+    /// How many live sockets each device had at the signaling server, from each change on.
+    pub sockets: BTreeMap<String, Vec<(Duration, u64)>>,
+    /// When the latest event of the run was.
+    pub last: Duration,
+}
+
+/// How many signaling messages a peer sent and was handed, by kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MessageCounts {
+    /// What it sent; repetitions do not count.
+    pub sent: BTreeMap<String, u32>,
+    /// What its signaling client handed up.
+    pub received: BTreeMap<String, u32>,
+}
+
+/// One thing that showed on the wire of a signaling connection, with its place in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WireFact {
+    /// Virtual time.
+    pub at: Duration,
+    /// What.
+    pub event: WireEvent,
 }
 
 impl Facts {
@@ -75,6 +104,17 @@ impl Facts {
     ) -> Option<Duration> {
         let index = usize::try_from(number).ok()?.checked_sub(1)?;
         self.sent_at(peer, message).get(index).copied()
+    }
+
+    /// When each whole frame of a peer's signaling connections left or reached it.
+    #[must_use]
+    pub fn frames(&self, peer: &str, which: FrameWay) -> Vec<Duration> {
+        let wires = self.wires.get(peer).into_iter().flatten();
+        let is_frame = |phase| matches!(phase, WirePhase::Frame { way, .. } if way == which);
+        wires
+            .filter(|fact| is_frame(fact.event.phase))
+            .map(|fact| fact.at)
+            .collect()
     }
 
     /// When a callee first rang.
@@ -118,6 +158,7 @@ impl FactCollector {
 impl Observer for FactCollector {
     fn observe(&mut self, _index: u64, event: &Event, _chain: &Chain) {
         let mut facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        facts.last = facts.last.max(event.at);
         match &event.kind {
             EventKind::App(AppEvent::Heard) => facts
                 .heard
@@ -141,10 +182,38 @@ impl Observer for FactCollector {
                 target,
                 text,
             } if *level == Level::DEBUG => {
-                if let Some(message) = message_sent(target, text) {
-                    let by_kind = facts.sent.entry(event.host.clone()).or_default();
-                    by_kind.entry(message).or_default().push(event.at);
+                let host = &event.host;
+                if let Some(kind) = message_kind(target, text, "sent") {
+                    let counts = facts.messages.entry(host.clone()).or_default();
+                    *counts.sent.entry(kind.to_owned()).or_default() += 1;
+                    if let Some(message) = message_name(kind) {
+                        let by_kind = facts.sent.entry(host.clone()).or_default();
+                        by_kind.entry(message).or_default().push(event.at);
+                    }
+                } else if let Some(kind) = message_kind(target, text, "received") {
+                    let counts = facts.messages.entry(host.clone()).or_default();
+                    *counts.received.entry(kind.to_owned()).or_default() += 1;
                 }
+            }
+            EventKind::Log {
+                level,
+                target,
+                text,
+            } if *level == Level::INFO => {
+                if let Some((device, count)) = live_sockets(target, text) {
+                    let counts = facts.sockets.entry(device).or_default();
+                    counts.push((event.at, count));
+                }
+            }
+            EventKind::Wire(wire) => {
+                facts
+                    .wires
+                    .entry(event.host.clone())
+                    .or_default()
+                    .push(WireFact {
+                        at: event.at,
+                        event: *wire,
+                    })
             }
             EventKind::Fault(fault) => facts.faults.push(FaultFact {
                 at: event.at,
@@ -156,13 +225,20 @@ impl Observer for FactCollector {
     }
 }
 
-/// The message that a log line of the client says was sent. The line is the only sign of it outside
-/// the client: on the wire it is inside a WebSocket frame, and may be there twice.
-fn message_sent(target: &str, text: &str) -> Option<MessageName> {
-    let fields = target
+/// The kind of the message that a log line of the client says was sent or received. The lines are the
+/// only signs of it outside the client: on the wire it is inside a WebSocket frame, and may be there
+/// twice.
+fn message_kind<'a>(target: &str, text: &'a str, way: &str) -> Option<&'a str> {
+    let line = target
         .starts_with("ringtrue::signaling")
-        .then(|| text.strip_prefix("signaling message sent kind="))??;
-    match fields.split(' ').next()? {
+        .then(|| text.strip_prefix("signaling message "))??;
+    let fields = line.strip_prefix(way)?.strip_prefix(" kind=")?;
+    fields.split(' ').next()
+}
+
+/// The kinds that a fault can wait for.
+fn message_name(kind: &str) -> Option<MessageName> {
+    match kind {
         "offer" => Some(MessageName::Offer),
         "answer" => Some(MessageName::Answer),
         "candidate" => Some(MessageName::Candidate),
@@ -170,9 +246,44 @@ fn message_sent(target: &str, text: &str) -> Option<MessageName> {
     }
 }
 
+/// What a log line of the relay says of a device: which it is, and how many live sockets it has.
+fn live_sockets(target: &str, text: &str) -> Option<(String, u64)> {
+    if !target.starts_with("ringtrue::signaling::relay") {
+        return None;
+    }
+    let fields = ["connected ", "disconnected "].iter().find_map(|change| {
+        let line = text.strip_prefix("signaling client ")?;
+        line.strip_prefix(change)
+    })?;
+    let field = |name: &str| {
+        let mut fields = fields.split(' ').filter_map(|field| field.split_once('='));
+        fields.find_map(|(key, value)| (key == name).then_some(value))
+    };
+    let device = format!("device {} of {}", field("device")?, field("user")?);
+    Some((device, field("sockets")?.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_relay_tells_how_many_sockets_a_device_has() {
+        const RELAY: &str = "ringtrue::signaling::relay::hub";
+        let said = |text| live_sockets(RELAY, text);
+        let device = || "device 6f of alice".to_owned();
+        assert_eq!(
+            said("signaling client connected user=alice device=6f sockets=2 kept=0"),
+            Some((device(), 2))
+        );
+        assert_eq!(
+            said("signaling client disconnected user=alice device=6f sockets=0 reason=left"),
+            Some((device(), 0))
+        );
+        assert_eq!(said("signaling client refused user=alice error=no"), None);
+        let other = "signaling client connected user=alice device=6f sockets=2";
+        assert_eq!(live_sockets("ringtrue_sim", other), None);
+    }
 
     fn gathered(lines: &[(&'static str, &str)]) -> Facts {
         let mut collector = FactCollector::default();
@@ -193,7 +304,7 @@ mod tests {
 
     #[test]
     fn messages_are_counted_by_sender_and_kind() {
-        const CLIENT: &str = "ringtrue::signaling::send_buffer";
+        const CLIENT: &str = "ringtrue::signaling::mailbox::outgoing";
         let facts = gathered(&[
             (CLIENT, "signaling message sent kind=offer call=c1"),
             (CLIENT, "signaling message sent kind=candidate call=c1"),
@@ -204,6 +315,7 @@ mod tests {
             (CLIENT, "signaling message sent kind=candidate call=c1"),
             (CLIENT, "repetition dropped from=bob id=7"),
             ("ringtrue_sim", "signaling message sent kind=offer call=c1"),
+            (CLIENT, "signaling message received kind=ringing call=c1"),
         ]);
         let candidate = MessageName::Candidate;
         assert_eq!(facts.messages_sent("alice", MessageName::Offer), 1);
@@ -212,5 +324,19 @@ mod tests {
         let when = |number| facts.message_sent_at("alice", candidate, number);
         assert_eq!(when(2), Some(Duration::from_secs(4)));
         assert_eq!((when(0), when(3)), (None, None));
+        let counts = &facts.messages["alice"];
+        let kinds = |counts: &BTreeMap<String, u32>| {
+            let kinds = counts.iter().map(|(kind, count)| (kind.clone(), *count));
+            kinds.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            kinds(&counts.sent),
+            [
+                ("candidate".to_owned(), 2),
+                ("end-of-candidates".to_owned(), 1),
+                ("offer".to_owned(), 1)
+            ]
+        );
+        assert_eq!(kinds(&counts.received), [("ringing".to_owned(), 1)]);
     }
 }

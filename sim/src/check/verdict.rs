@@ -6,10 +6,12 @@ use std::time::Duration;
 use ringtrue::client::EndReason;
 
 use super::call::LastCall;
+use super::delivery::doubled;
 use super::effect::without_effect;
 use super::expectation::{Kept, Observed, unmet};
 use super::facts::Facts;
 use super::kept::{Gap, PathLoss, WINDOW, first_gap, first_gap_outside};
+use super::live_sockets::left_behind;
 use super::outage::{Outage, Span, last_healing, outages};
 use crate::net::link::LinkConfig;
 use crate::report::{Failure, FailureCause, Outcome};
@@ -54,6 +56,8 @@ pub fn failures(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Fail
     failures.extend(refused_steps(scenario, call, facts));
     failures.extend(error_lines(facts));
     failures.extend(without_effect(&scenario.faults, facts));
+    failures.extend(left_behind(facts));
+    failures.extend(doubled(facts));
     failures
 }
 

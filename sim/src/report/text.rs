@@ -221,6 +221,7 @@ mod tests {
             file: PathBuf::from("scenarios/nat/cone-cone.toml"),
             answered_at: Some(Duration::from_millis(1200)),
             cause: None,
+            signaling_frames: BTreeMap::new(),
             timeline: Vec::new(),
         }
     }

@@ -42,6 +42,7 @@ impl Observer for TimelineCollector {
             | EventKind::PacketDelivered(_)
             | EventKind::PacketDropped { .. }
             | EventKind::Retransmission { .. }
+            | EventKind::Wire(_)
                 if self.detail == PacketOrEvent::Packet =>
             {
                 PacketOrEvent::Packet

@@ -15,11 +15,14 @@ use toml::de::DeTable;
 use super::error::ProblemKind;
 use super::link::LinkDocument;
 use super::middlebox::{IdleDocument, PortValue, PortalDocument};
-use super::model::{CallPath, CandidateType, Families, Ipv6Firewall, ProxyKind, ServerState};
+use super::model::{
+    CallPath, CandidateType, CertificateKind, Families, Ipv6Firewall, ProxyKind, ServerState,
+};
 use super::nat::NatValue;
+use super::on::OnValue;
 use super::place;
 use super::problems::Problems;
-use super::value::{Choice, DelayValue, MessageValue, SubnetValue, TimeValue, TriggerValue};
+use super::value::{Choice, DelayValue, SubnetValue, TimeValue, TriggerValue};
 use crate::fault::{AddressAfter, Direction, FaultName, LinkName, ServerName, SocketsMeanwhile};
 use crate::net::firewall::Passage;
 
@@ -76,13 +79,14 @@ pub(super) struct PeerDocument {
 #[derive(Debug, Default, Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a table with `delay`, `turn`, `stun` and `signaling_port`"
+    expecting = "a table with `delay`, `turn`, `stun`, `signaling_port` and `signaling_certificate`"
 )]
 pub(super) struct ServersDocument {
     pub(super) delay: Option<DelayValue>,
     pub(super) turn: Option<Choice<ServerState>>,
     pub(super) stun: Option<Choice<ServerState>>,
     pub(super) signaling_port: Option<PortValue>,
+    pub(super) signaling_certificate: Option<Choice<CertificateKind>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -131,7 +135,7 @@ pub(super) struct FaultDocument {
     pub(super) kind: Option<Spanned<Choice<FaultName>>>,
     pub(super) at: Option<Spanned<TimeValue>>,
     pub(super) after: Option<Spanned<TriggerValue>>,
-    pub(super) on: Option<Spanned<MessageValue>>,
+    pub(super) on: Option<Spanned<OnValue>>,
     #[serde(rename = "for")]
     pub(super) length: Option<Spanned<TimeValue>>,
     pub(super) until: Option<Spanned<TimeValue>>,

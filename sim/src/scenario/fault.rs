@@ -109,6 +109,9 @@ fn read_fault(
         problems,
     };
     let what = arguments.kind(name);
+    if let (Some(what), Some(begin)) = (&what, &begin) {
+        check_frame(document.get_ref(), what, begin, problems);
+    }
     let destination = document.get_ref().to.as_ref().map(Spanned::span);
     Some(Placed {
         fault: Fault {
@@ -171,23 +174,19 @@ fn read_begin(
         (Some(at), None, None) => Some(Begin::At(at.get_ref().0)),
         (None, Some(after), None) => Some(after.get_ref().0.into()),
         (None, None, Some(on)) => {
-            let message = on.get_ref();
-            if !names.peers.contains_key(&message.peer) {
-                let known = names.peers.keys().map(String::as_str);
-                problems.push(
-                    on.span(),
-                    ProblemKind::unknown("peer", &message.peer, known),
-                );
-                return None;
+            let awaited = on.get_ref();
+            if names.peers.contains_key(&awaited.peer) {
+                return Some(awaited.begin.clone());
             }
-            Some(Begin::OnMessage {
-                peer: message.peer.clone(),
-                message: message.message,
-                number: message.number,
-            })
+            let known = names.peers.keys().map(String::as_str);
+            problems.push(
+                on.span(),
+                ProblemKind::unknown("peer", &awaited.peer, known),
+            );
+            None
         }
         (None, None, None) => {
-            let allowed = "`at = \"TIME\"`, `after = \"ringing + TIME\"` or `\"audio + TIME\"`, or `on = \"PEER sends candidate 3\"`";
+            let allowed = "`at = \"TIME\"`, `after = \"ringing + TIME\"` or `\"audio + TIME\"`, `on = \"PEER sends candidate 3\"`, or `on = \"before PEER sends frame 17\"`";
             problems.push_missing(document.span(), "at", allowed);
             None
         }
@@ -206,6 +205,30 @@ fn read_begin(
             None
         }
     }
+}
+
+/// A frame is a place on one connection, which nothing else can strike at.
+fn check_frame(
+    fault: &FaultDocument,
+    kind: &FaultKind,
+    begin: &Begin,
+    problems: &mut Problems<'_>,
+) {
+    let (Begin::OnFrame { peer, .. }, Some(on)) = (begin, &fault.on) else {
+        return;
+    };
+    let refusal = match kind {
+        FaultKind::SocketDrop { peer: whose, .. } if whose == peer => return,
+        FaultKind::SocketDrop { peer: whose, .. } => (
+            format!("this is no frame of `{whose}`, whose connection is to break"),
+            "a frame of the same `peer`",
+        ),
+        other => (
+            format!("`{}` cannot happen at a frame", other.name()),
+            "a frame with `kind = \"socket-drop\"`, otherwise a message or a moment",
+        ),
+    };
+    problems.push(on.span(), contradiction(refusal.0, refusal.1));
 }
 
 /// How long the fault lasts, where it does; the outer `None` stands for a mistake.

@@ -10,7 +10,6 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use thiserror::Error;
 
 use super::model::Trigger;
-use crate::fault::MessageName;
 use crate::net::loss::{GilbertElliottError, Probability};
 
 /// The shortest delay a link can have: the step of the world.
@@ -175,14 +174,6 @@ pub(super) struct ShareValue(pub(super) Probability);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TriggerValue(pub(super) Trigger);
 
-/// Which signaling message of which peer a fault waits for: `alice sends candidate 3`.
-#[derive(Debug, Clone)]
-pub(super) struct MessageValue {
-    pub(super) peer: String,
-    pub(super) message: MessageName,
-    pub(super) number: u32,
-}
-
 /// A private IPv4 subnet, which is a /24, by its first address: `192.168.1.0/24`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SubnetValue(pub(super) Ipv4Addr);
@@ -233,32 +224,6 @@ impl TriggerValue {
     }
 }
 
-impl MessageValue {
-    const EXPECTED: &str = "\"PEER sends offer\", \"answer\" or \"candidate\" and which one, such as \"alice sends candidate 3\"";
-
-    fn parse(text: &str) -> Result<Self, ValueError> {
-        let malformed = || ValueError::Malformed("a message that a peer sends");
-        let words: Vec<&str> = refuse_empty_or_negative(text)?.split_whitespace().collect();
-        let (peer, message, number) = match words.as_slice() {
-            [peer, "sends", message] => (peer, message, "1"),
-            [peer, "sends", message, number] => (peer, message, *number),
-            _ => return Err(malformed()),
-        };
-        let message = match *message {
-            "offer" => MessageName::Offer,
-            "answer" => MessageName::Answer,
-            "candidate" => MessageName::Candidate,
-            _ => return Err(malformed()),
-        };
-        let number = number.parse().ok().filter(|number| *number > 0);
-        Ok(Self {
-            peer: (*peer).to_owned(),
-            message,
-            number: number.ok_or_else(malformed)?,
-        })
-    }
-}
-
 impl SubnetValue {
     const EXPECTED: &str = "a private subnet in quotes (RFC 1918, or 100.64.0.0/10 of RFC 6598), such as \"192.168.1.0/24\"";
 
@@ -305,14 +270,7 @@ macro_rules! deserialize_from_text {
 
 pub(super) use deserialize_from_text;
 
-deserialize_from_text!(
-    DelayValue,
-    TimeValue,
-    ShareValue,
-    TriggerValue,
-    MessageValue,
-    SubnetValue
-);
+deserialize_from_text!(DelayValue, TimeValue, ShareValue, TriggerValue, SubnetValue);
 
 /// The value of type `T` with this name.
 ///
@@ -401,7 +359,7 @@ fn parse_exact(text: &str) -> Result<Duration, ValueError> {
     Ok(total)
 }
 
-fn refuse_empty_or_negative(text: &str) -> Result<&str, ValueError> {
+pub(super) fn refuse_empty_or_negative(text: &str) -> Result<&str, ValueError> {
     if text.trim().is_empty() {
         return Err(ValueError::Empty);
     }
@@ -532,28 +490,6 @@ mod tests {
         assert_eq!(trigger("audio"), Ok(Trigger::AfterAudio(Duration::ZERO)));
         assert!(trigger("silence + 1s").is_err());
         assert!(trigger("audio + ").is_err());
-    }
-
-    #[test]
-    fn a_message_is_named_by_sender_kind_and_number() {
-        let message = |text| {
-            let value = MessageValue::parse(text).ok()?;
-            Some((value.peer, value.message, value.number))
-        };
-        let alice = || "alice".to_owned();
-        assert_eq!(
-            message("alice sends candidate 3"),
-            Some((alice(), MessageName::Candidate, 3))
-        );
-        assert_eq!(
-            message("alice sends offer"),
-            Some((alice(), MessageName::Offer, 1))
-        );
-        for text in ["", "alice", "alice sends", "alice sends ringing"] {
-            assert_eq!(message(text), None);
-        }
-        assert_eq!(message("alice sends offer 0"), None);
-        assert_eq!(message("alice sends offer 1 2"), None);
     }
 
     #[test]

@@ -105,6 +105,7 @@ fn encode(buffer: &mut Vec<u8>, event: &Event) {
             number(buffer, event.fault as u64);
             bytes(buffer, event.to_string().as_bytes());
         }
+        EventKind::Wire(event) => bytes(buffer, event.to_string().as_bytes()),
     }
 }
 

@@ -10,6 +10,7 @@ use ringtrue::candidates::CandidateType;
 use ringtrue::client::EndReason;
 use ringtrue::net::TrafficClass;
 
+use crate::fault::FrameWay;
 use crate::net::flow::Protocol;
 
 /// The name of a host, gateway or link, as the scenario writes it. Cheap to clone.
@@ -73,6 +74,48 @@ pub enum EventKind {
     App(AppEvent),
     /// A fault of the scenario began, ended, or showed.
     Fault(FaultEvent),
+    /// Something that shows on the wire of a peer's signaling connection.
+    Wire(WireEvent),
+}
+
+/// Something that shows on the wire of a peer's signaling connection, seen where the peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WireEvent {
+    /// Which TCP connection of the peer to the signaling server, counted from 1.
+    pub connection: u64,
+    /// What happened to it.
+    pub phase: WirePhase,
+}
+
+/// What a client wants of a connection, by its last request. Under TLS nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A request of long-polling.
+    Polling,
+    /// A WebSocket with a session of its own.
+    WebSocket,
+    /// A WebSocket for the session that is there.
+    Upgrade,
+}
+
+/// A moment in the life of a signaling connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WirePhase {
+    /// The server's acceptance has reached the peer.
+    Opened,
+    /// The peer asks for something by it, for the first time or for something else than before.
+    Asks(Purpose),
+    /// It became a WebSocket.
+    Upgraded,
+    /// The peer has closed it, or was told that it is gone.
+    Closed,
+    /// A whole frame left or reached the peer.
+    Frame {
+        /// Which of the two.
+        way: FrameWay,
+        /// Which one, counted from 1 in each way over all connections of the peer.
+        number: u64,
+    },
 }
 
 /// What became of a fault of the scenario.
@@ -195,6 +238,7 @@ impl EventKind {
             Self::Log { .. } => "log",
             Self::App(_) => "app",
             Self::Fault(_) => "fault",
+            Self::Wire(_) => "wire",
         }
     }
 
@@ -230,6 +274,45 @@ impl fmt::Display for EventKind {
             Self::Log { text, .. } => formatter.write_str(text),
             Self::App(event) => event.fmt(formatter),
             Self::Fault(event) => event.fmt(formatter),
+            Self::Wire(event) => event.fmt(formatter),
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Polling => "long-polling",
+            Self::WebSocket => "a WebSocket",
+            Self::Upgrade => "an upgrade to WebSocket",
+        })
+    }
+}
+
+impl fmt::Display for WireEvent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connection = self.connection;
+        match self.phase {
+            WirePhase::Opened => write!(formatter, "signaling connection {connection} opened"),
+            WirePhase::Asks(purpose) => {
+                write!(
+                    formatter,
+                    "signaling connection {connection} is for {purpose}"
+                )
+            }
+            WirePhase::Upgraded => {
+                write!(
+                    formatter,
+                    "signaling connection {connection} is a WebSocket"
+                )
+            }
+            WirePhase::Closed => write!(formatter, "signaling connection {connection} closed"),
+            WirePhase::Frame { way, number } => {
+                write!(
+                    formatter,
+                    "{way} frame {number} on signaling connection {connection}"
+                )
+            }
         }
     }
 }

@@ -161,6 +161,39 @@ pub(super) fn rewritten(packet: &Packet<Cargo>, receiver: IpAddr) -> KernelPacke
     kernel
 }
 
+/// A packet with a segment as two: so many bytes of the payload, and what follows them.
+pub(super) fn split(packet: Packet<Cargo>, bytes: usize) -> (Packet<Cargo>, Packet<Cargo>) {
+    let mut begin = packet.clone();
+    let mut rest = packet;
+    (begin.body.packet, rest.body.packet) = split_segment(&begin.body.packet, bytes);
+    begin.tcp = begin.tcp.map(|tcp| TcpSignal { fin: false, ..tcp });
+    let left = payload_bytes(&rest.body.packet);
+    begin.size_bytes -= left;
+    rest.size_bytes -= payload_bytes(&begin.body.packet);
+    (begin, rest)
+}
+
+/// A kernel's packet with a segment as two. Whatever else it holds comes with the first one.
+pub(super) fn split_segment(packet: &KernelPacket, bytes: usize) -> (KernelPacket, KernelPacket) {
+    let (mut begin, mut rest) = (packet.clone(), packet.clone());
+    if let (Transport::Tcp(begin), Transport::Tcp(rest)) = (&mut begin.payload, &mut rest.payload) {
+        let bytes = bytes.min(begin.payload.len());
+        begin.payload.truncate(bytes);
+        begin.flags.fin = false;
+        rest.payload = rest.payload.slice(bytes..);
+        let offset = u32::try_from(bytes).expect("a segment is shorter than 4 GiB");
+        rest.seq = rest.seq.wrapping_add(offset);
+    }
+    (begin, rest)
+}
+
+fn payload_bytes(packet: &KernelPacket) -> usize {
+    match &packet.payload {
+        Transport::Udp(datagram) => datagram.payload.len(),
+        Transport::Tcp(segment) => segment.payload.len(),
+    }
+}
+
 pub(super) fn summary(packet: &Packet<Cargo>) -> PacketSummary {
     let (payload, tcp) = match &packet.body.packet.payload {
         Transport::Udp(datagram) => (datagram.payload.clone(), TcpSummary::default()),

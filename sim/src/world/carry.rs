@@ -6,9 +6,10 @@ use std::time::Duration;
 use ringtrue::net::TrafficClass;
 use turmoil_net::{Packet as KernelPacket, Transport};
 
-use super::cargo::{Cargo, in_fabric, rewritten, summary};
-use super::connections::{End, Sent};
+use super::cargo::{Cargo, in_fabric, rewritten, split, split_segment, summary};
+use super::connections::{End, Passage, Passes};
 use super::device::Carrier;
+use super::host::StreamName;
 use super::tcp::{Arrived, Content, Missing};
 use super::{Arrival, World};
 use crate::net::cause::DropCause;
@@ -93,11 +94,7 @@ impl World {
         };
         self.recorder.record(at, &name, event);
         for received in ready {
-            if self.reaches_its_connection(host, &packet.body, &received) {
-                self.egress.hand_over(received);
-            } else {
-                self.note_drop(at, &name, DropCause::ConnectionCut);
-            }
+            self.reach(at, host, &packet.body, received);
         }
     }
 
@@ -113,15 +110,10 @@ impl World {
         (carrier == Carrier::Down).then_some(DropCause::InterfaceDown)
     }
 
-    /// Books a segment that reaches its receiver. `false` where the connection is broken.
-    fn reaches_its_connection(
-        &mut self,
-        host: HostId,
-        cargo: &Cargo,
-        received: &KernelPacket,
-    ) -> bool {
+    /// Hands a packet to the kernel of its receiver, as far as its connection is whole.
+    fn reach(&mut self, at: Duration, host: HostId, cargo: &Cargo, received: KernelPacket) {
         let Transport::Tcp(segment) = &received.payload else {
-            return true;
+            return self.egress.hand_over(received);
         };
         let to = End {
             host,
@@ -131,7 +123,52 @@ impl World {
         let from = cargo
             .sender
             .and_then(|sender| end_of(sender, &cargo.packet));
-        self.connections.arrives(to, from, segment)
+        let passage = self.connections.arrives(to, from, segment);
+        match passage.passes {
+            Passes::Whole => self.egress.hand_over(received),
+            Passes::Begin { bytes } => {
+                let (begin, _) = split_segment(&received, bytes);
+                self.egress.hand_over(begin);
+            }
+            Passes::Nothing => {}
+        }
+        if passage.passes != Passes::Whole {
+            let name = self.hosts[host.index()].name.clone();
+            self.note_drop(at, &name, DropCause::ConnectionCut);
+        }
+        self.note_passage(at, passage);
+    }
+
+    /// Writes down which connections the applications have closed since the last call.
+    pub(super) fn note_closed_streams(&mut self, at: Duration) {
+        for StreamName { local, remote } in self.closed.take() {
+            if let Some(host) = self.by_kernel.get(&local.ip()) {
+                let host = *host;
+                self.connections.note_close(End {
+                    host,
+                    local,
+                    remote,
+                });
+            }
+        }
+        self.note_wire(at);
+    }
+
+    /// Writes down what shows on the wires that are listened to.
+    pub(super) fn note_wire(&mut self, at: Duration) {
+        for (host, event) in self.connections.take_events() {
+            let name = &self.hosts[host.index()].name;
+            self.recorder.record(at, name, EventKind::Wire(event));
+        }
+    }
+
+    /// Writes down what showed when a segment passed, and tells the ends of its connection.
+    fn note_passage(&mut self, at: Duration, passage: Passage) {
+        self.note_wire(at);
+        self.cut.extend(passage.cut_by.map(|fault| (fault, at)));
+        for packet in passage.told {
+            self.egress.hand_over(packet);
+        }
     }
 
     pub(super) fn dropped(
@@ -194,11 +231,11 @@ impl World {
             let (host, cargo) = entry.remove();
             let attempt = cargo.tag.map_or(0, |tag| tag.attempt());
             let packet = self.in_fabric(host, cargo);
-            let kind = EventKind::Retransmission {
-                packet: summary(&packet),
-                attempt,
-            };
-            if self.may_leave(at, host, &packet) {
+            if let Some(packet) = self.leaving(at, host, packet) {
+                let kind = EventKind::Retransmission {
+                    packet: summary(&packet),
+                    attempt,
+                };
                 let name = &self.hosts[host.index()].name;
                 self.recorder.record(at, name, kind);
                 sent.push((at, host, packet));
@@ -227,10 +264,10 @@ impl World {
                 sender: Some(host),
                 tag: None,
             };
-            let mut packet = self.in_fabric(host, cargo);
-            if !self.may_leave(at, host, &packet) {
+            let packet = self.in_fabric(host, cargo);
+            let Some(mut packet) = self.leaving(at, host, packet) else {
                 continue;
-            }
+            };
             packet.body.tag = packet.tcp.map(|signal| {
                 let kernel = &packet.body.packet;
                 let content = match &kernel.payload {
@@ -252,29 +289,43 @@ impl World {
         }
     }
 
-    /// Whether what a host sends gets out of it. What does not is dropped here.
-    fn may_leave(&mut self, at: Duration, host: HostId, packet: &Packet<Cargo>) -> bool {
+    /// What gets out of a host of what it sends. The rest is dropped here.
+    fn leaving(
+        &mut self,
+        at: Duration,
+        host: HostId,
+        packet: Packet<Cargo>,
+    ) -> Option<Packet<Cargo>> {
         let name = self.hosts[host.index()].name.clone();
         let kernel = &packet.body.packet;
+        let source = kernel.src;
         if self.off.contains(&host) {
-            self.dropped(at, &name, DropCause::HostDown, packet);
-            return false;
+            self.dropped(at, &name, DropCause::HostDown, &packet);
+            return None;
         }
-        if let (Some(end), Transport::Tcp(segment)) = (end_of(host, kernel), &kernel.payload)
-            && let Sent::Swallowed(answer) = self.connections.sent(end, segment)
-        {
-            self.dropped(at, &name, DropCause::ConnectionCut, packet);
-            if let Some(answer) = answer {
-                self.egress.hand_over(answer);
-                self.egress.collect(self.now);
+        let passage = match (end_of(host, kernel), &kernel.payload) {
+            (Some(end), Transport::Tcp(segment)) => self.connections.sent(end, segment),
+            _ => Passage::whole(),
+        };
+        let (leaves, stays) = match passage.passes {
+            Passes::Whole => (Some(packet), None),
+            Passes::Begin { bytes } => {
+                let (begin, rest) = split(packet, bytes);
+                (Some(begin), Some(rest))
             }
-            return false;
+            Passes::Nothing => (None, Some(packet)),
+        };
+        self.note_passage(at, passage);
+        self.egress.collect(self.now);
+        if let Some(rest) = stays {
+            self.dropped(at, &name, DropCause::ConnectionCut, &rest);
         }
-        if self.hosts[host.index()].device.carrier_of(kernel.src) == Carrier::Down {
-            self.dropped(at, &name, DropCause::InterfaceDown, packet);
-            return false;
+        let packet = leaves?;
+        if self.hosts[host.index()].device.carrier_of(source) == Carrier::Down {
+            self.dropped(at, &name, DropCause::InterfaceDown, &packet);
+            return None;
         }
-        true
+        Some(packet)
     }
 
     fn in_fabric(&self, host: HostId, cargo: Cargo) -> Packet<Cargo> {

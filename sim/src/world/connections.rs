@@ -3,6 +3,10 @@
 //! A fault breaks a connection as a middlebox would: with a FIN or a reset in the name of the other
 //! end, or by swallowing everything. What either end says afterwards is answered here, since the
 //! real other end knows nothing of it.
+//!
+//! A connection can also be cut at a [frame](super::frames): what has left by then arrives, even if
+//! it is lost and sent again, and the other end hears of the cut when it has got it. Nothing reaches
+//! the end at which the frame was seen any more.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,8 +15,10 @@ use bytes::Bytes;
 use turmoil_net::{Packet as KernelPacket, TcpFlags, TcpSegment, Transport};
 
 use super::cargo::TIME_TO_LIVE;
-use crate::fault::Breakage;
+use super::wire::{CutHere, FrameCut, Tap, Wire};
+use crate::fault::{Breakage, FrameWay};
 use crate::net::topology::HostId;
+use crate::trace::WireEvent;
 
 /// One end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +33,11 @@ pub struct End {
 
 /// The connections of a world.
 #[derive(Debug, Default)]
-pub struct Connections(BTreeMap<End, Connection>);
+pub struct Connections {
+    ends: BTreeMap<End, Connection>,
+    taps: Vec<Tap>,
+    events: Vec<(HostId, WireEvent)>,
+}
 
 /// What one end was told so far.
 #[derive(Debug, Default)]
@@ -38,73 +48,164 @@ struct Connection {
     expects: u32,
     /// The last acknowledgment that this end has got.
     acknowledged: u32,
+    /// The sequence number that this end sends next, where it has opened the connection.
+    sends: u32,
     finished: bool,
     broken: Option<Breakage>,
+    /// Up to where what this end has sent goes on although it is broken.
+    passes_until: Option<u32>,
+    /// This end breaks as soon as it has got everything before this sequence number.
+    breaks_at: Option<(u32, Breakage)>,
+    /// Where it is listened to.
+    wire: Option<Wire>,
 }
 
-/// What becomes of a segment of one end.
+/// What becomes of a segment, and of its connection.
 #[derive(Debug)]
-pub enum Sent {
-    /// It goes its way.
-    Passes,
-    /// The connection is broken: it goes nowhere, and the end is given this.
-    Swallowed(Option<KernelPacket>),
+pub struct Passage {
+    /// How much of the segment goes its way.
+    pub passes: Passes,
+    /// What the two ends are told after it.
+    pub told: Vec<KernelPacket>,
+    /// The fault that cuts the connection here, by number.
+    pub cut_by: Option<usize>,
+}
+
+/// How much of a segment goes its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passes {
+    /// All of it.
+    Whole,
+    /// So many bytes of its payload.
+    Begin {
+        /// How many.
+        bytes: usize,
+    },
+    /// Nothing: the connection is broken.
+    Nothing,
 }
 
 impl Connections {
-    /// An end sends a segment.
-    pub fn sent(&mut self, end: End, segment: &TcpSegment) -> Sent {
-        if segment.flags.syn && !segment.flags.ack {
-            // Whatever went by these addresses is history.
-            self.0.insert(end, Connection::default());
-            return Sent::Passes;
-        }
-        let Some(connection) = self.0.get(&end) else {
-            return Sent::Passes;
-        };
-        let Some(breakage) = connection.broken else {
-            return Sent::Passes;
-        };
-        let length = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
-        let answer = match breakage {
-            Breakage::Fin if segment.flags.fin => {
-                let acknowledged = segment.seq.wrapping_add(length).wrapping_add(1);
-                Some(end.packet(connection.expects, acknowledged, acknowledgment()))
-            }
-            // Who has closed both directions has no use for data.
-            Breakage::Fin if length > 0 => Some(end.packet(segment.ack, 0, reset())),
-            Breakage::Fin | Breakage::Rst | Breakage::Silence => None,
-        };
-        Sent::Swallowed(answer)
+    /// Listens in on the connections of a machine.
+    pub fn listen_in(&mut self, tap: Tap) {
+        self.taps.push(tap);
     }
 
-    /// A segment of `from` reaches `to`. `false` where the connection is broken and it must not.
-    #[must_use]
-    pub fn arrives(&mut self, to: End, from: Option<End>, segment: &TcpSegment) -> bool {
-        let connection = self.0.entry(to).or_default();
+    /// Cuts a connection of the machine of `host` at a frame. `false` where nobody listens to it.
+    pub fn cut_at(&mut self, host: HostId, cut: FrameCut) -> bool {
+        let tap = self.taps.iter_mut().find(|tap| tap.is_of(host));
+        tap.map(|tap| tap.cut_at(cut)).is_some()
+    }
+
+    /// What showed on the wires since the last call.
+    pub fn take_events(&mut self) -> Vec<(HostId, WireEvent)> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// An end sends a segment.
+    pub fn sent(&mut self, end: End, segment: &TcpSegment) -> Passage {
         if segment.flags.syn && !segment.flags.ack {
-            *connection = Connection::default();
+            // Whatever went by these addresses is history.
+            self.note_close(end);
+            let wire = self.wire_of(end);
+            let connection = Connection {
+                sends: after(segment, segment.payload.len()),
+                wire,
+                ..Connection::default()
+            };
+            self.ends.insert(end, connection);
+            return Passage::whole();
         }
+        if segment.flags.fin || segment.flags.rst {
+            self.note_close(end);
+        }
+        let Some(connection) = self.ends.get_mut(&end) else {
+            return Passage::whole();
+        };
+        let after = after(segment, segment.payload.len());
+        if let Some(breakage) = connection.broken {
+            let has_left = |until| !segment.payload.is_empty() && !is_before(until, after);
+            if connection.passes_until.is_some_and(has_left) {
+                return Passage::whole();
+            }
+            return Passage {
+                told: connection
+                    .answer(end, segment, breakage)
+                    .into_iter()
+                    .collect(),
+                ..Passage::of(Passes::Nothing)
+            };
+        }
+        if is_before(connection.sends, after) {
+            connection.sends = after;
+        }
+        match self.listen(end, FrameWay::Sends, segment) {
+            None => Passage::whole(),
+            Some(CutHere { bytes, cut }) => {
+                let until = plus(segment.seq, bytes);
+                Passage {
+                    passes: Passes::begin(bytes),
+                    told: self.cut(end, until, cut.how),
+                    cut_by: Some(cut.fault),
+                }
+            }
+        }
+    }
+
+    /// A segment of `from` reaches `to`.
+    pub fn arrives(&mut self, to: End, from: Option<End>, segment: &TcpSegment) -> Passage {
+        if segment.flags.syn && !segment.flags.ack {
+            self.ends.insert(to, Connection::default());
+        }
+        let connection = self.ends.entry(to).or_default();
         if connection.broken.is_some() {
-            return false;
+            return Passage::of(Passes::Nothing);
         }
-        let length = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
-        let flags = u32::from(segment.flags.syn) + u32::from(segment.flags.fin);
-        connection.expects = segment.seq.wrapping_add(length).wrapping_add(flags);
+        if segment.flags.syn
+            && segment.flags.ack
+            && let Some(event) = connection.wire.as_mut().and_then(Wire::accepted)
+        {
+            self.events.push((to.host, event));
+        }
+        let cut = self.listen(to, FrameWay::Receives, segment);
+        if segment.flags.rst {
+            self.note_close(to);
+        }
+        let connection = self.ends.entry(to).or_default();
+        connection.other = from.or(connection.other);
         if segment.flags.ack {
             connection.acknowledged = segment.ack;
         }
+        if let Some(CutHere { bytes, cut }) = cut {
+            connection.expects = plus(segment.seq, bytes);
+            let until = connection.sends;
+            return Passage {
+                passes: Passes::begin(bytes),
+                told: self.cut(to, until, cut.how),
+                cut_by: Some(cut.fault),
+            };
+        }
+        connection.expects = after(segment, segment.payload.len());
         connection.finished |= segment.flags.fin;
-        connection.other = from.or(connection.other);
-        let both_finished = connection.finished
-            && from.is_some_and(|from| self.0.get(&from).is_some_and(|other| other.finished));
+        let (finished, expects) = (connection.finished, connection.expects);
+        let breaks = connection
+            .breaks_at
+            .filter(|(at, _)| !is_before(expects, *at));
+        let both_finished = finished
+            && from.is_some_and(|from| self.ends.get(&from).is_some_and(|other| other.finished));
         if segment.flags.rst || both_finished {
-            self.0.remove(&to);
+            self.ends.remove(&to);
             if let Some(from) = from {
-                self.0.remove(&from);
+                self.ends.remove(&from);
             }
         }
-        true
+        Passage {
+            told: breaks
+                .and_then(|(_, how)| self.tell(to, how))
+                .into_iter()
+                .collect(),
+            ..Passage::whole()
+        }
     }
 
     /// Breaks every connection of `host` whose remote end `is_meant`, at both ends. Gives what the
@@ -116,7 +217,7 @@ impl Connections {
         how: Breakage,
     ) -> (Vec<KernelPacket>, usize) {
         let mine = self
-            .0
+            .ends
             .iter()
             .filter(|(end, each)| end.host == host && is_meant(end.remote) && each.is_open())
             .map(|(end, each)| (*end, each.other));
@@ -134,7 +235,7 @@ impl Connections {
     /// is told.
     pub fn abort_all(&mut self, host: HostId) -> (Vec<KernelPacket>, usize) {
         let whole = self
-            .0
+            .ends
             .iter()
             .filter(|(end, each)| end.host == host && each.broken.is_none());
         let ends: Vec<End> = whole.map(|(end, _)| *end).collect();
@@ -142,7 +243,7 @@ impl Connections {
             .iter()
             .filter_map(|end| {
                 let packet = self.tell(*end, Breakage::Rst);
-                self.0.remove(end);
+                self.ends.remove(end);
                 packet
             })
             .collect();
@@ -152,13 +253,35 @@ impl Connections {
     /// How many connections of `host` are open.
     #[must_use]
     pub fn open_at(&self, host: HostId) -> usize {
-        let open = self.0.iter();
+        let open = self.ends.iter();
         open.filter(|(end, each)| end.host == host && each.is_open())
             .count()
     }
 
+    /// Cuts a connection at `end`. The other end hears of it when it has got what this one sent
+    /// before the sequence number `until`.
+    fn cut(&mut self, end: End, until: u32, how: Breakage) -> Vec<KernelPacket> {
+        let mut told: Vec<KernelPacket> = self.tell(end, how).into_iter().collect();
+        let Some(connection) = self.ends.get_mut(&end) else {
+            return told;
+        };
+        connection.passes_until = Some(until);
+        let Some(other_end) = connection.other else {
+            return told;
+        };
+        match self.ends.get_mut(&other_end) {
+            Some(other) if is_before(other.expects, until) => other.breaks_at = Some((until, how)),
+            Some(_) => told.extend(self.tell(other_end, how)),
+            None => {}
+        }
+        told
+    }
+
     fn tell(&mut self, end: End, how: Breakage) -> Option<KernelPacket> {
-        let connection = self.0.get_mut(&end)?;
+        if how == Breakage::Rst {
+            self.note_close(end);
+        }
+        let connection = self.ends.get_mut(&end)?;
         connection.broken = Some(how);
         let (expects, acknowledged) = (connection.expects, connection.acknowledged);
         match how {
@@ -174,12 +297,82 @@ impl Connections {
             }
         }
     }
+
+    /// The wire of an end that is listened to.
+    fn wire_of(&mut self, end: End) -> Option<Wire> {
+        let mut taps = self.taps.iter_mut().enumerate();
+        let (index, tap) = taps.find(|(_, tap)| tap.is_on(end))?;
+        Some(tap.wire(index))
+    }
+
+    /// Listens to a segment at an end, and tells where it is to be cut.
+    fn listen(&mut self, end: End, way: FrameWay, segment: &TcpSegment) -> Option<CutHere> {
+        // The number of a SYN is that of no byte.
+        if segment.payload.is_empty() {
+            return None;
+        }
+        let wire = self.ends.get_mut(&end)?.wire.as_mut()?;
+        let tap = &mut self.taps[wire.tap];
+        let (events, cut) = tap.pass(wire, way, segment.seq, &segment.payload);
+        let events = events.into_iter().map(|event| (end.host, event));
+        self.events.extend(events);
+        cut
+    }
+
+    /// The application at an end has closed it, whatever its kernel still does.
+    pub(super) fn note_close(&mut self, end: End) {
+        let connection = self.ends.get_mut(&end);
+        let event = connection
+            .and_then(|connection| connection.wire.as_mut())
+            .and_then(Wire::closed);
+        self.events.extend(event.map(|event| (end.host, event)));
+    }
 }
 
 impl Connection {
     /// Whether both ends have heard of each other and neither has closed.
     fn is_open(&self) -> bool {
         self.broken.is_none() && self.other.is_some() && !self.finished
+    }
+
+    /// What an end is told that goes on although it is broken.
+    fn answer(&self, end: End, segment: &TcpSegment, how: Breakage) -> Option<KernelPacket> {
+        match how {
+            Breakage::Fin if segment.flags.fin => {
+                let acknowledged = after(segment, segment.payload.len());
+                Some(end.packet(self.expects, acknowledged, acknowledgment()))
+            }
+            // Who has closed both directions has no use for data.
+            Breakage::Fin if !segment.payload.is_empty() => {
+                Some(end.packet(segment.ack, 0, reset()))
+            }
+            Breakage::Fin | Breakage::Rst | Breakage::Silence => None,
+        }
+    }
+}
+
+impl Passage {
+    /// That of a packet which belongs to no connection.
+    #[must_use]
+    pub fn whole() -> Self {
+        Self::of(Passes::Whole)
+    }
+
+    fn of(passes: Passes) -> Self {
+        Self {
+            passes,
+            told: Vec::new(),
+            cut_by: None,
+        }
+    }
+}
+
+impl Passes {
+    fn begin(bytes: usize) -> Self {
+        match bytes {
+            0 => Self::Nothing,
+            bytes => Self::Begin { bytes },
+        }
     }
 }
 
@@ -203,6 +396,22 @@ impl End {
     }
 }
 
+/// The sequence number after a segment of which so much of the payload is taken.
+fn after(segment: &TcpSegment, bytes: usize) -> u32 {
+    let flags = usize::from(segment.flags.syn) + usize::from(segment.flags.fin);
+    plus(segment.seq, bytes + flags)
+}
+
+fn plus(sequence: u32, bytes: usize) -> u32 {
+    sequence.wrapping_add(u32::try_from(bytes).unwrap_or(u32::MAX))
+}
+
+/// Whether one sequence number comes before another (RFC 9293 section 3.4).
+fn is_before(one: u32, other: u32) -> bool {
+    let distance = other.wrapping_sub(one);
+    distance != 0 && distance < 1 << 31
+}
+
 fn acknowledgment() -> TcpFlags {
     TcpFlags {
         ack: true,
@@ -218,130 +427,4 @@ fn reset() -> TcpFlags {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::net::link::LinkPair;
-    use crate::net::topology::{Families, Topology};
-
-    fn ends() -> [End; 2] {
-        let mut topology = Topology::new();
-        let mut host = |name| {
-            topology
-                .add_server(name, LinkPair::default(), Families::V4)
-                .expect("an address is left")
-        };
-        let [client, server] = [host("client"), host("server")];
-        let address = |text: &str| text.parse().expect("a socket address");
-        [
-            End {
-                host: client,
-                local: address("192.168.0.2:50000"),
-                remote: address("192.0.2.1:80"),
-            },
-            End {
-                host: server,
-                local: address("192.0.2.1:80"),
-                remote: address("203.0.113.1:50000"),
-            },
-        ]
-    }
-
-    fn segment(seq: u32, payload: &'static [u8], flags: TcpFlags) -> TcpSegment {
-        TcpSegment {
-            src_port: 1,
-            dst_port: 2,
-            seq,
-            ack: 70,
-            flags,
-            window: 1000,
-            payload: Bytes::from_static(payload),
-        }
-    }
-
-    /// A connection over which each end has said five bytes.
-    fn open() -> (Connections, [End; 2]) {
-        let [client, server] = ends();
-        let mut connections = Connections::default();
-        for (to, from) in [(server, client), (client, server)] {
-            let said = segment(100, b"hello", acknowledgment());
-            assert!(connections.arrives(to, Some(from), &said));
-        }
-        (connections, [client, server])
-    }
-
-    fn flags_of(packet: &KernelPacket) -> (bool, bool, u32) {
-        match &packet.payload {
-            Transport::Tcp(segment) => (segment.flags.fin, segment.flags.rst, segment.seq),
-            Transport::Udp(_) => unreachable!("only segments are made"),
-        }
-    }
-
-    #[test]
-    fn a_fin_comes_in_sequence_at_both_ends() {
-        let (mut connections, [client, _]) = open();
-        let (told, count) = connections.break_at_both_ends(client.host, |_| true, Breakage::Fin);
-        assert_eq!(count, 1);
-        let flags: Vec<_> = told.iter().map(flags_of).collect();
-        assert_eq!(flags, [(true, false, 105), (true, false, 105)]);
-    }
-
-    #[test]
-    fn whoever_closes_after_a_fin_is_acknowledged_and_whoever_talks_is_reset() {
-        let (mut connections, [client, _]) = open();
-        let _told = connections.break_at_both_ends(client.host, |_| true, Breakage::Fin);
-        let fin = TcpFlags {
-            fin: true,
-            ..acknowledgment()
-        };
-        let Sent::Swallowed(Some(answer)) = connections.sent(client, &segment(70, b"", fin)) else {
-            panic!("the FIN is not answered");
-        };
-        assert_eq!(flags_of(&answer), (false, false, 106));
-        let talk = segment(70, b"still here", acknowledgment());
-        let Sent::Swallowed(Some(answer)) = connections.sent(client, &talk) else {
-            panic!("the data is not answered");
-        };
-        assert!(flags_of(&answer).1);
-    }
-
-    #[test]
-    fn silence_tells_nobody_and_swallows_everything() {
-        let (mut connections, [client, server]) = open();
-        let (told, count) =
-            connections.break_at_both_ends(client.host, |_| true, Breakage::Silence);
-        assert_eq!((told.len(), count), (0, 1));
-        let said = segment(105, b"hello?", acknowledgment());
-        assert!(matches!(
-            connections.sent(client, &said),
-            Sent::Swallowed(None)
-        ));
-        assert!(!connections.arrives(server, Some(client), &said));
-    }
-
-    #[test]
-    fn only_the_connections_that_are_meant_break() {
-        let (mut connections, [client, server]) = open();
-        let (_, count) = connections.break_at_both_ends(client.host, |_| false, Breakage::Rst);
-        assert_eq!(count, 0);
-        let (told, count) = connections.abort_all(client.host);
-        assert_eq!((told.len(), count), (1, 1), "the server learns nothing");
-        let said = segment(105, b"hello?", acknowledgment());
-        assert!(connections.arrives(server, Some(client), &said));
-    }
-
-    #[test]
-    fn a_new_connection_on_the_same_addresses_is_whole() {
-        let (mut connections, [client, _]) = open();
-        let _told = connections.break_at_both_ends(client.host, |_| true, Breakage::Rst);
-        let syn = TcpFlags {
-            syn: true,
-            ..TcpFlags::default()
-        };
-        assert!(matches!(
-            connections.sent(client, &segment(0, b"", syn)),
-            Sent::Passes
-        ));
-        let said = segment(1, b"hello", acknowledgment());
-        assert!(matches!(connections.sent(client, &said), Sent::Passes));
-    }
-}
+mod tests;

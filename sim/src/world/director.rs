@@ -113,6 +113,14 @@ impl<'a> Director<'a> {
 
     /// Runs the world until the script has ended.
     pub fn direct(&mut self, world: &mut World) -> Ending {
+        self.faults.arm(world);
+        let ending = self.go_on(world);
+        // What struck in the last step is known only now.
+        self.faults.note_cuts(world);
+        ending
+    }
+
+    fn go_on(&mut self, world: &mut World) -> Ending {
         let peers: Vec<String> = self.people.keys().cloned().collect();
         for peer in &peers {
             self.start(world, peer);

@@ -3,6 +3,7 @@
 //! Everything here takes effect between two steps. What it breaks shows in the trace as drops with a
 //! cause; [`World::watch`] tells whether there were any.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use turmoil_net::Packet as KernelPacket;
 
 use super::World;
 use super::device::{Carrier, Device};
+use super::wire::{FrameCut, Tap};
 use crate::fault::{AddressAfter, Breakage, Direction};
 use crate::net::cause::DropCause;
 use crate::net::fabric::Interception;
@@ -64,6 +66,24 @@ impl World {
             self.tell(told);
         }
         count
+    }
+
+    /// Listens in on what the machine of `host` says to the servers at `servers` over TCP, and writes
+    /// down what shows on the wire.
+    pub fn listen_in(&mut self, host: HostId, servers: BTreeSet<SocketAddr>) {
+        let hosts = self.interfaces_of(host).into_iter().collect();
+        self.connections.listen_in(Tap::new(hosts, servers));
+    }
+
+    /// Cuts a connection of the machine of `host`, which must be [listened
+    /// to](Self::listen_in), when its frame comes.
+    pub fn cut_at(&mut self, host: HostId, cut: FrameCut) {
+        self.connections.cut_at(host, cut);
+    }
+
+    /// The connections that were cut at a frame since the last call: by which fault, and when.
+    pub fn take_cut(&mut self) -> Vec<(usize, Duration)> {
+        std::mem::take(&mut self.cut)
     }
 
     /// Connects or disconnects an interface. The operating system aborts the connections of one that
@@ -280,6 +300,7 @@ impl World {
 
     /// Hands packets to the kernels that they are addressed to.
     fn tell(&mut self, packets: Vec<KernelPacket>) {
+        self.note_wire(self.now);
         for packet in packets {
             self.egress.hand_over(packet);
         }

@@ -16,11 +16,13 @@ use crate::check::call::LastCall;
 use crate::check::facts::FactCollector;
 use crate::check::verdict;
 use crate::determinism::{self, Capture, Plugs, RunError, canary, run_on_own_thread};
+use crate::fault::FrameWay;
 use crate::net::topology::{HostId, TopologyError};
 use crate::report::timeline::TimelineCollector;
-use crate::report::{Failure, FailureCause, Outcome, PacketOrEvent, Report};
+use crate::report::{Failure, FailureCause, FrameCount, Outcome, PacketOrEvent, Report};
 use crate::scenario::model::Scenario;
 use crate::seed::Seed;
+use crate::server::certificate::Authority;
 use crate::trace::log::TraceLayer;
 use crate::trace::{EventKind, Observer, Recorder};
 
@@ -110,11 +112,17 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         facts: facts.clone(),
     };
     let ended = run_on_own_thread(&scenario.name, || simulation.run());
-    let (call, outcome, mut failures) = facts.with(|facts| {
+    let (call, outcome, signaling_frames, mut failures) = facts.with(|facts| {
+        let count = |peer: &String| FrameCount {
+            sent: facts.frames(peer, FrameWay::Sends).len(),
+            received: facts.frames(peer, FrameWay::Receives).len(),
+        };
+        let peers = scenario.peers.keys();
+        let frames = peers.map(|peer| (peer.clone(), count(peer))).collect();
         let call = LastCall::of(scenario, facts);
         let outcome = verdict::outcome(scenario, &call, facts);
         let failures = verdict::failures(scenario, &call, facts);
-        (call, outcome, failures)
+        (call, outcome, frames, failures)
     });
     let (virtual_time, outcome) = match ended {
         Ok(end) => {
@@ -144,6 +152,7 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         file: scenario.path.clone(),
         answered_at: call.answered,
         cause: call.cause(),
+        signaling_frames,
         timeline: timeline.take(),
     })
 }
@@ -174,9 +183,19 @@ impl Simulation<'_> {
             names,
             machines,
             places,
-            servers,
+            mut servers,
             boxes,
         } = self.plan;
+        let mut config = self.config;
+        if let Some(kind) = self.scenario.servers.signaling_certificate {
+            // Made here and not before: what it draws at random belongs to the run.
+            let authority = Authority::new();
+            config.signaling.trust = authority.trust();
+            let host = topology.host_name(servers.signaling());
+            let shown = authority.acceptor(host, kind);
+            servers
+                .protect_signaling(shown.expect("hosts have names that certificates can be for"));
+        }
         let mut world = World::with_machines(capture, recorder.clone(), topology, names, &machines);
         let running = world.running();
         let layer = TraceLayer::new(recorder.clone(), move || {
@@ -198,7 +217,7 @@ impl Simulation<'_> {
             servers,
             boxes,
         };
-        let mut director = Director::new(self.scenario, self.config, stage, self.facts);
+        let mut director = Director::new(self.scenario, config, stage, self.facts);
         let ending = director.direct(&mut world);
         let mut failures = left_open(&world, &peers);
         if ending == Ending::Stalled {
@@ -243,13 +262,20 @@ fn crash(error: &RunError) -> Failure {
     Failure::new(cause, error.to_string())
 }
 
-/// What the client is configured for: its defaults, but for the port of the signaling server where
-/// the scenario moves that.
+/// What the client is configured for: its defaults, but for the port and the protection of the
+/// signaling server where the scenario changes them. Whom it trusts is known in the run only.
 fn client_config(scenario: &Scenario) -> Result<ClientConfig, EndpointError> {
     let mut config = scenario.client_config();
-    if let Some(port) = scenario.servers.signaling_port {
+    let servers = &scenario.servers;
+    if servers.signaling_port.is_some() || servers.signaling_certificate.is_some() {
         let endpoint = Endpoint::from_config(&config.signaling)?;
-        config.signaling.url = format!("http://{}:{port}", endpoint.host());
+        let scheme = match servers.signaling_certificate {
+            Some(_) => "https",
+            None => "http",
+        };
+        let port = servers.signaling_port.map(|port| format!(":{port}"));
+        let port = port.unwrap_or_default();
+        config.signaling.url = format!("{scheme}://{}{port}", endpoint.host());
     }
     Ok(config)
 }

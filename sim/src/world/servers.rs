@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ringtrue::config::ClientConfig;
 use ringtrue::net::Net;
+use ringtrue::net::tls::TlsAcceptor;
 use ringtrue::peer::servers::{Scheme, ServerUrl, Transport};
 use ringtrue::signaling::endpoint::Endpoint;
 use ringtrue::signaling::relay::turn_credentials::{TurnCredentialIssuer, TurnSecret};
@@ -27,6 +28,8 @@ use crate::server::{signaling, turn};
 pub struct ServerHosts {
     signaling: HostId,
     signaling_port: u16,
+    /// What the signaling server shows where it protects its connections.
+    signaling_tls: Option<TlsAcceptor>,
     ice: BTreeMap<HostId, IceService>,
     /// The URLs of the TURN servers, as the relay names them to who asks for credentials.
     turn_urls: Vec<String>,
@@ -98,9 +101,15 @@ impl ServerHosts {
         Ok(Self {
             signaling: signaling_host,
             signaling_port: signaling.port(),
+            signaling_tls: None,
             ice,
             turn_urls,
         })
+    }
+
+    /// Lets the signaling server protect its connections, from the next start on.
+    pub fn protect_signaling(&mut self, tls: TlsAcceptor) {
+        self.signaling_tls = Some(tls);
     }
 
     /// Starts everything that the scenario does not hold down.
@@ -133,9 +142,14 @@ impl ServerHosts {
         let addresses: Vec<IpAddr> = world.addresses(self.signaling).collect();
         for ip in addresses {
             let (net, relay) = (Arc::clone(&net), relay.clone());
+            let tls = self.signaling_tls.clone();
             let address = SocketAddr::new(ip, self.signaling_port);
             world.domain(self.signaling).spawn(async move {
-                if let Err(cause) = signaling::run(net, address, relay, |_| {}).await {
+                let stopped = match tls {
+                    None => signaling::run(net, address, relay, |_| {}).await,
+                    Some(tls) => signaling::run_tls(net, address, relay, tls).await,
+                };
+                if let Err(cause) = stopped {
                     error!(%address, %cause, "the signaling relay stopped");
                 }
             });

@@ -15,6 +15,9 @@ use super::{EngineIoError, EngineIoPacket, Frame};
 /// What stands between two packets.
 const SEPARATOR: char = '\x1e';
 
+/// The most packets of one payload that is written: python-engineio refuses more of them in a request.
+pub const BATCH_PACKETS_MAX: usize = 16;
+
 /// What a binary message starts with.
 const BINARY: char = 'b';
 
@@ -67,14 +70,17 @@ pub fn decode(payload: &[u8]) -> Result<Vec<EngineIoPacket>, PayloadError> {
         .collect()
 }
 
-/// Takes packets from the front of `queue` into one payload of at most `bytes_max` bytes, but at least
-/// one packet: what is larger than a payload may be is sent alone, since the server alone can say that
-/// it is too large. An empty queue makes an empty payload.
+/// Takes packets from the front of `queue` into one payload of at most `bytes_max` bytes and
+/// [`BATCH_PACKETS_MAX`] packets, but at least one packet: what is larger than a payload may be is sent
+/// alone, since the server alone can say that it is too large. An empty queue makes an empty payload.
 #[must_use]
 pub fn take_batch(queue: &mut VecDeque<EngineIoPacket>, bytes_max: Option<u64>) -> String {
     let bytes_max = bytes_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
     let mut payload = String::new();
-    while let Some(packet) = queue.pop_front() {
+    for _ in 0..BATCH_PACKETS_MAX {
+        let Some(packet) = queue.pop_front() else {
+            break;
+        };
         if !payload.is_empty() {
             if payload.len() + SEPARATOR.len_utf8() + encoded_bytes(&packet) > bytes_max {
                 queue.push_front(packet);
@@ -190,6 +196,12 @@ mod tests {
             batches(with_large, Some(8)),
             ["4a", "4larger than that", "4b"]
         );
+        let many = batches(vec![EngineIoPacket::Noop; 40], None);
+        let counts: Vec<_> = many
+            .iter()
+            .map(|batch| batch.split('\x1e').count())
+            .collect();
+        assert_eq!(counts, [16, 16, 8]);
         // Bytes count, not characters.
         assert_eq!(batches([message("€"), message("€")], Some(8)), ["4€", "4€"]);
     }
@@ -226,7 +238,7 @@ mod tests {
             prop::collection::vec(any::<u8>(), 0..40)
                 .prop_map(|message| EngineIoPacket::Binary(message.into())),
         ];
-        prop::collection::vec(packet, 1..12)
+        prop::collection::vec(packet, 1..40)
     }
 
     proptest! {
@@ -248,7 +260,8 @@ mod tests {
             for pair in batches.windows(2) {
                 let next = pair[1].split('\x1e').next().expect("a packet");
                 let together = (pair[0].len() + 1 + next.len()) as u64;
-                prop_assert!(bytes_max.is_some_and(|max| together > max));
+                let is_full = bytes_max.is_some_and(|max| together > max);
+                prop_assert!(is_full || pair[0].split('\x1e').count() == BATCH_PACKETS_MAX);
             }
         }
 

@@ -73,7 +73,9 @@ fn event_of(begin: &Begin) -> (Begin, Duration) {
         Begin::At(at) => (Begin::At(Duration::ZERO), *at),
         Begin::AfterRinging(wait) => (Begin::AfterRinging(Duration::ZERO), *wait),
         Begin::AfterAudio(wait) => (Begin::AfterAudio(Duration::ZERO), *wait),
-        message @ Begin::OnMessage { .. } => (message.clone(), Duration::ZERO),
+        event @ (Begin::OnMessage { .. } | Begin::OnFrame { .. }) => {
+            (event.clone(), Duration::ZERO)
+        }
     }
 }
 
