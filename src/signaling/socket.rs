@@ -74,6 +74,7 @@ pub struct SocketEvents {
 /// An event on its way: resolves once, when the answer is there or will not come. Dropping it takes
 /// nothing back.
 #[derive(Debug)]
+#[must_use = "an event that needs no answer is sent by emit"]
 pub struct PendingAcknowledgement {
     outcome: oneshot::Receiver<Result<Acknowledgement, AcknowledgementError>>,
 }
@@ -215,6 +216,12 @@ impl Socket {
         self.send(Command::NetworkChanged);
     }
 
+    /// Resolves once the connection is closed for good: when all of its sockets are dropped, and the
+    /// server has been told, which takes a second at the most.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.owner.manager.ended()
+    }
+
     fn id(&self) -> SocketId {
         self.owner.id
     }
@@ -286,3 +293,6 @@ impl Drop for Owner {
         self.manager.release(self.id, &self.namespace);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use ringtrue::net::Net;
 use ringtrue::net::tls::TlsAcceptor;
 use ringtrue::peer::servers::{Scheme, ServerUrl, Transport};
 use ringtrue::signaling::endpoint::Endpoint;
+use ringtrue::signaling::relay::turn_credentials::{TurnCredentialIssuer, TurnSecret};
 use ringtrue::signaling::relay::{Relay, RelayConfig};
 use tracing::error;
 
@@ -30,6 +31,8 @@ pub struct ServerHosts {
     /// What the signaling server shows where it protects its connections.
     signaling_tls: Option<TlsAcceptor>,
     ice: BTreeMap<HostId, IceService>,
+    /// The URLs of the TURN servers, as the relay names them to who asks for credentials.
+    turn_urls: Vec<String>,
 }
 
 /// What one STUN or TURN host serves.
@@ -65,6 +68,7 @@ impl ServerHosts {
         let signaling_host = add(signaling.host())?;
         let mut hosts: BTreeMap<String, HostId> = BTreeMap::new();
         let mut ice: BTreeMap<HostId, IceService> = BTreeMap::new();
+        let mut turn_urls = Vec::new();
         for server in &config.ice.servers {
             // A URL that names no server is the client's to complain of.
             let Ok(url) = server.url.parse::<ServerUrl>() else {
@@ -72,7 +76,10 @@ impl ServerHosts {
             };
             let kind = match url.scheme {
                 Scheme::Stun => ServerName::Stun,
-                Scheme::Turn => ServerName::Turn,
+                Scheme::Turn => {
+                    turn_urls.push(server.url.clone());
+                    ServerName::Turn
+                }
                 Scheme::Secure => continue,
             };
             let host = match hosts.get(&url.host) {
@@ -96,6 +103,7 @@ impl ServerHosts {
             signaling_port: signaling.port(),
             signaling_tls: None,
             ice,
+            turn_urls,
         })
     }
 
@@ -121,7 +129,15 @@ impl ServerHosts {
     /// Starts a signaling relay that knows nobody.
     pub fn start_signaling(&self, world: &mut World) {
         // Made here and not before: what it draws at random belongs to the run.
-        let relay = Relay::new(RelayConfig::default());
+        let relay = Relay::new(RelayConfig {
+            turn: Some(TurnCredentialIssuer::new(
+                turn_secret(),
+                self.turn_urls.clone(),
+                TurnCredentialIssuer::DEFAULT_TTL,
+                turn::date,
+            )),
+            ..RelayConfig::default()
+        });
         let net: Arc<dyn Net> = world.net(self.signaling);
         let addresses: Vec<IpAddr> = world.addresses(self.signaling).collect();
         for ip in addresses {
@@ -196,8 +212,12 @@ impl IceService {
             tcp: on_ports(&self.tcp_ports),
         };
         let control = self.control.clone();
+        let config = TurnConfig {
+            secret: Some(turn_secret()),
+            ..TurnConfig::default()
+        };
         world.domain(host).spawn(async move {
-            match turn::start(net, &addresses, TurnConfig::default(), control).await {
+            match turn::start(net, &addresses, config, control).await {
                 // The server runs as long as its handle is held.
                 Ok(server) => {
                     std::future::pending::<()>().await;
@@ -207,4 +227,9 @@ impl IceService {
             }
         });
     }
+}
+
+/// What the signaling relay and the TURN servers of a world share.
+fn turn_secret() -> TurnSecret {
+    TurnSecret::new("ringtrue")
 }
