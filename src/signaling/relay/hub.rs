@@ -74,7 +74,7 @@ struct State {
     board: Switchboard,
     /// The sockets of the sessions that have joined.
     sockets: BTreeMap<Sid, SocketRef>,
-    /// The sessions that were closed for good reason, until their streams are gone.
+    /// The sessions that the relay has closed, until their streams are gone.
     closing: BTreeMap<Device, Vec<Sid>>,
 }
 
