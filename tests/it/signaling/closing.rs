@@ -57,17 +57,11 @@ fn r10_the_end_of_a_stream_is_reported_at_once_and_a_reconnect_follows() {
             .on_request(|_| Reaction::Answer(502, "bad gateway".to_owned()));
         bench.server.say("6");
     };
-    check_end("websocket", "transport_close", |bench| {
-        bench.server.close_connections()
-    });
-    check_end("websocket", "transport_error", |bench| {
-        bench.break_connections(Breakage::Rst)
-    });
-    check_end("polling", "transport_close", |bench| {
-        bench.server.close_connections()
-    });
-    check_end("polling", "transport_error", |bench| {
-        bench.break_connections(Breakage::Rst)
-    });
+    let closes = |bench: &Bench| bench.server.close_connections();
+    let resets = |bench: &Bench| bench.break_connections(Breakage::Rst);
+    check_end("websocket", "transport_close", closes);
+    check_end("websocket", "transport_error", resets);
+    check_end("polling", "transport_close", closes);
+    check_end("polling", "transport_error", resets);
     check_end("polling", "transport_error", answers_an_error);
 }
