@@ -1,11 +1,11 @@
 //! Signaling: Socket.IO over a [`Net`](crate::net::Net), and the server that relays it.
 //!
 //! From the wire up: [`engine_io`] and [`socket_io`] are the two protocols, [`transport`] carries the
-//! packets of the first, [`manager`] keeps one connection and all namespaces on it with the waits of
-//! [`backoff`], and [`socket`] is what an application holds of a namespace. [`message`] is what two
-//! devices say to each other, [`mailbox`] sees to it that nothing of that is lost, and [`client`] is
-//! the mailbox over a socket. [`turn_credentials`] come from the server too, and [`relay`] is that
-//! server.
+//! packets of the first over WebSocket or long-polling, [`manager`] keeps one connection and all
+//! namespaces on it with the waits of [`backoff`], and [`socket`] is what an application holds of a
+//! namespace. [`message`] is what two devices say to each other, [`mailbox`] sees to it that nothing
+//! of that is lost, and [`client`] is the mailbox over a socket. [`turn_credentials`] come from the
+//! server too, and [`relay`] is that server.
 
 pub mod backoff;
 pub mod client;

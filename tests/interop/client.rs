@@ -114,19 +114,29 @@ impl Client {
 
     /// The same with the events that come before it: those that recovery sends again.
     pub(crate) async fn connected_after(&mut self) -> (Recovered, Vec<ReceivedEvent>) {
-        let mut events = Vec::new();
-        loop {
-            match self.next().await {
-                SocketEvent::Connected { recovered, .. } => return (recovered, events),
-                SocketEvent::Event(event) => events.push(event),
-                SocketEvent::ReconnectWait { .. }
-                | SocketEvent::ReconnectAttempt { .. }
-                | SocketEvent::ReconnectError { .. }
-                | SocketEvent::Reconnected { .. } => {}
-                SocketEvent::ConnectFailed { error } if !error.is_final() => {}
-                other => panic!("{other:?} in place of Connected"),
+        let (mut events, mut failures) = (Vec::new(), Vec::new());
+        let connected = async {
+            loop {
+                match self.next().await {
+                    SocketEvent::Connected { recovered, .. } => return recovered,
+                    SocketEvent::Event(event) => events.push(event),
+                    SocketEvent::ConnectFailed { error } if !error.is_final() => {
+                        failures.push(error);
+                    }
+                    SocketEvent::ReconnectWait { .. }
+                    | SocketEvent::ReconnectAttempt { .. }
+                    | SocketEvent::ReconnectError { .. }
+                    | SocketEvent::Reconnected { .. } => {}
+                    other => panic!("{other:?} in place of Connected"),
+                }
             }
-        }
+        };
+        let done = timeout(LIMIT, connected).await.ok();
+        let recovered = done.unwrap_or_else(|| {
+            let last = failures.last();
+            panic!("not connected within {LIMIT:?}; the last attempt: {last:#?}")
+        });
+        (recovered, events)
     }
 
     /// The next thing is that the namespace is no more.

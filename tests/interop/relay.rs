@@ -24,12 +24,15 @@ macro_rules! checks {
     };
 }
 
-checks!(websocket, polling, upgrade, rejected);
+checks!(websocket, polling, upgrade, rejected, turn_credentials);
 
 #[track_caller]
 fn check(interpreter_variable: &str, client: &str, check: &str) {
     let mut relay = Command::new(env!("CARGO_BIN_EXE_ringtrue"));
-    relay.args(["serve", "--listen", "127.0.0.1:0"]);
+    relay.args(["serve", "--listen", "127.0.0.1:0", "--tokens"]);
+    relay.arg(beside("relay/tokens.toml"));
+    relay.args(["--turn-uri", "turn:127.0.0.1:3478", "--turn-secret-file"]);
+    relay.arg(beside("relay/turn-secret"));
     let relay = Process::server(&mut relay);
     let mut client = command(interpreter_variable, &beside(client));
     let output = client.args([relay.listens_on(), check]).output();

@@ -29,7 +29,7 @@ need() {
     exit 1
 }
 
-need "Node.js 18 or later" "nodejs" node -e 'process.exit(parseInt(process.versions.node) < 18)'
+need "Node.js 18 or later" "nodejs" node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)'
 need "npm" "npm" npm --version
 need "Python 3.9 or later with venv" "python3 python3-venv" \
     python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 9))'
@@ -52,9 +52,10 @@ cargo build --locked --test interop
 
 export RINGTRUE_INTEROP_NODE=node
 export RINGTRUE_INTEROP_PYTHON="$PWD/$venv/bin/python"
-# In the background, so that an interrupt reaches the trap at once. The peers end with the test
-# binary, whichever way that ends: they live as long as the pipes to their standard input.
-timeout --kill-after=5 "$BOUND_SECONDS" cargo test --locked --test interop -- "$@" &
+# Tests mostly wait, so that many at a time fit on few cores. They are in the background, so that an
+# interrupt reaches the trap at once. The peers end with the test binary, whichever way that ends: they
+# live as long as the pipes to their standard input.
+timeout --kill-after=5 "$BOUND_SECONDS" cargo test --locked --test interop -- --test-threads=16 "$@" &
 running=$!
 trap 'kill "$running" 2>/dev/null || true' EXIT
 trap 'exit 130' INT TERM

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::process::{Process, beside, interpreter};
 
-/// How often the servers send a ping.
-pub(crate) const PING_INTERVAL: Duration = Duration::from_millis(400);
+/// How often the servers send a ping. Python's announces whole seconds.
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long they wait for the pong: longer than a busy machine keeps anybody waiting.
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(3);

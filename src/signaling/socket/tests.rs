@@ -9,6 +9,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, accept_async};
 
+mod real_server;
+
 const SECOND: Duration = Duration::from_secs(1);
 const URL: &str = "http://relay.example";
 

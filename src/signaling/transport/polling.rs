@@ -76,7 +76,9 @@ impl PollingTransport {
             response
         });
         let response = response.await.map_err(TransportError::from);
-        let packets = response.and_then(read).map_err(at(*phase))?;
+        let packets = response
+            .and_then(|response| read(&response))
+            .map_err(at(*phase))?;
         *phase = ConnectPhase::Open;
         let mut inbox = VecDeque::from(packets);
         match inbox.pop_front() {
@@ -176,7 +178,7 @@ impl PollingTransport {
                 self.polls.start(HttpRequest::Get);
             }
             let response = ready!(self.polls.poll_response(context))?;
-            self.inbox = read(response)?.into();
+            self.inbox = read(&response)?.into();
             if self
                 .inbox
                 .iter()
@@ -203,8 +205,8 @@ fn at(phase: ConnectPhase) -> impl Fn(TransportError) -> ConnectError {
     move |source| ConnectError::Transport { phase, source }
 }
 
-fn read(response: HttpResponse) -> Result<Vec<EngineIoPacket>, TransportError> {
-    accept(&response)?;
+fn read(response: &HttpResponse) -> Result<Vec<EngineIoPacket>, TransportError> {
+    accept(response)?;
     Ok(payload::decode(&response.body)?)
 }
 

@@ -35,7 +35,23 @@ fn message(text: &str) -> EngineIoPacket {
     EngineIoPacket::Message(text.into())
 }
 
-/// The next packet but noops.
+/// What happens next in the session, which must be soon.
+#[track_caller]
+fn next(engine: &mut Engine) -> impl Future<Output = Result<EngineEvent, TransportError>> + '_ {
+    let caller = std::panic::Location::caller();
+    async move {
+        let event = timeout(Duration::from_mins(5), engine.next()).await;
+        event.unwrap_or_else(|_| panic!("{caller}: nothing happens"))
+    }
+}
+
+/// Checks that nothing happens in the session for a while.
+async fn check_quiet(engine: &mut Engine, wait: Duration) {
+    let event = timeout(wait, engine.next()).await;
+    assert!(event.is_err(), "{event:?}");
+}
+
+/// The packet that arrived.
 #[track_caller]
 fn packet(event: Result<EngineEvent, TransportError>) -> EngineIoPacket {
     match event {

@@ -3,6 +3,7 @@
 // The relay knows two users, anna and boris, whose tokens are "secret". Ends with 0 if the check passes.
 
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { once } from "node:events";
 import { io } from "socket.io-client";
 
@@ -18,6 +19,14 @@ const CHECKS = {
     const [error] = await once(stranger, "connect_error");
     assert.match(error.message, /anna/);
     assert.equal(stranger.active, false, "a rejected client does not try again");
+  },
+  turn_credentials: async () => {
+    const answer = await connect("anna", "secret", ["websocket"]).emitWithAck("turn-credentials");
+    assert.match(answer.username, /^\d+:anna/);
+    const code = createHmac("sha1", "shared with the TURN servers").update(answer.username);
+    assert.equal(answer.credential, code.digest("base64"));
+    assert(answer.ttl > 0);
+    assert.deepEqual(answer.uris, ["turn:127.0.0.1:3478"]);
   },
 };
 
@@ -52,8 +61,8 @@ async function call(transports) {
   );
 
   const anna = connect("anna", "secret", transports);
-  await once(anna, "connect");
   const upgraded = transports.length > 1 ? once(anna.io.engine, "upgrade") : undefined;
+  await once(anna, "connect");
   const common = { from: "nobody", device: "none", to: "boris", call: "c".repeat(32) };
   const say = (number, body) =>
     anna.emitWithAck("call", { ...common, kind: "message", number, ...body });

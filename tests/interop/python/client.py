@@ -4,6 +4,9 @@ The relay knows two users, anna and boris, whose tokens are "secret". Ends with 
 """
 
 import asyncio
+import base64
+import hmac
+import re
 import sys
 
 import socketio
@@ -61,11 +64,23 @@ async def rejected(url):
         raise AssertionError("a wrong token was accepted")
 
 
+async def turn_credentials(url):
+    anna = await connect(url, "anna", "secret", ["websocket"])
+    answer = await anna.call("turn-credentials")
+    assert re.match(r"\d+:anna", answer["username"]), answer
+    code = hmac.digest(b"shared with the TURN servers", answer["username"].encode(), "sha1")
+    assert answer["credential"] == base64.b64encode(code).decode(), answer
+    assert answer["ttl"] > 0, answer
+    assert answer["uris"] == ["turn:127.0.0.1:3478"], answer
+    await anna.disconnect()
+
+
 CHECKS = {
     "websocket": lambda url: call(url, ["websocket"]),
     "polling": lambda url: call(url, ["polling"]),
     "upgrade": lambda url: call(url, ["polling", "websocket"]),
     "rejected": rejected,
+    "turn_credentials": turn_credentials,
 }
 
 asyncio.run(asyncio.wait_for(CHECKS[sys.argv[2]](sys.argv[1]), PATIENCE_SECONDS))

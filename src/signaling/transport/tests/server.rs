@@ -45,6 +45,8 @@ pub(super) enum Conduct {
     Stall,
     /// Accepts the WebSocket or the request, and says nothing then.
     Mute,
+    /// Answers a probe, but not the poll that waits.
+    Hold,
 }
 
 #[derive(Debug, Clone)]
@@ -233,13 +235,15 @@ impl Server {
             return match conduct {
                 Conduct::Refuse(status) => response(status, ""),
                 Conduct::Stall => std::future::pending().await,
-                Conduct::Serve | Conduct::Mute => self.upgrade(request, conduct, has_session),
+                Conduct::Serve | Conduct::Mute | Conduct::Hold => {
+                    self.upgrade(request, conduct, has_session)
+                }
             };
         }
         let conduct = self.lock().script.polling;
         match conduct {
             Conduct::Refuse(status) => return response(status, r#"{"code":0,"message":"no"}"#),
-            Conduct::Stall | Conduct::Mute => std::future::pending().await,
+            Conduct::Stall | Conduct::Mute | Conduct::Hold => std::future::pending().await,
             Conduct::Serve => {}
         }
         if !has_session {
@@ -305,7 +309,9 @@ impl Server {
             let stream = TokioIo::new(upgraded);
             let websocket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
             match conduct {
-                Conduct::Serve if has_session => self.take_over(websocket).await,
+                Conduct::Serve | Conduct::Hold if has_session => {
+                    self.take_over(websocket, conduct).await;
+                }
                 Conduct::Serve => {
                     let open = format!("0{}", self.lock().script.open);
                     self.talk(websocket, vec![Message::text(open)]).await;
@@ -326,13 +332,17 @@ impl Server {
         response
     }
 
-    async fn take_over(self, mut websocket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) {
+    async fn take_over(
+        self,
+        mut websocket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>,
+        conduct: Conduct,
+    ) {
         let probe = websocket.next().await;
         if !matches!(&probe, Some(Ok(Message::Text(text))) if text.as_str() == "2probe") {
             return;
         }
         self.hesitate().await;
-        self.lock().is_probed = true;
+        self.lock().is_probed = conduct == Conduct::Serve;
         self.shared.changed.notify_waiters();
         if websocket.send(Message::text("3probe")).await.is_err() {
             return;
