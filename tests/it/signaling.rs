@@ -3,6 +3,7 @@
 
 mod bench;
 mod client;
+mod closing;
 mod handshake;
 mod harness;
 mod heartbeat;
