@@ -286,3 +286,6 @@ impl Drop for Owner {
         self.manager.release(self.id, &self.namespace);
     }
 }
+
+#[cfg(test)]
+mod tests;
