@@ -239,6 +239,9 @@ impl fmt::Display for EndReason {
             Self::Remote(HangUpReason::Unreachable) => {
                 formatter.write_str("the other side found no path for audio")
             }
+            Self::Remote(HangUpReason::Other) => {
+                formatter.write_str("the other side ended the call")
+            }
             Self::Unreachable { cause } => write!(formatter, "unreachable: {cause}"),
         }
     }

@@ -40,9 +40,10 @@
 //! | `world::{plan, build}` | from the scenario to the world, and its kernels, machines and addresses |
 //! | `world::{carry, tcp}` | packets between kernels and fabric, and what recovers lost segments |
 //! | `world::{director, faults}` | what the script says, and what the faults do and show |
+//! | `world::{frames, wire}` | the frames of signaling connections, to be counted and cut at |
 //! | `world::{interfere, connections, device}` | the deeds that faults are made of: cut, pause, move |
 //! | `world::boxes` | captive portals and proxies, which are hosts themselves |
-//! | [`server`] | STUN (RFC 5780) and TURN, the signaling relay, `portal` and `proxy`, on any network |
+//! | [`server`] | STUN (RFC 5780) and TURN, the signaling relay, `portal` and `proxy`, certificates |
 //! | [`trace`] | typed events and the digest over them |
 //! | [`check`] | what judges a run, from its trace alone |
 //! | [`check::oracle`] | what has to come of a call, from the networks alone |
@@ -59,7 +60,8 @@
 //!   other. The entropy of libraries is one stream a run.
 //! - Events at equal times are ordered by a sequence number; whatever is iterated is ordered.
 //! - Every packet that is not delivered has a named cause in the trace.
-//! - A fault strikes between two steps of the world, and shows an effect in the trace or fails the run.
+//! - A fault strikes between two steps of the world, or at a frame of a signaling connection, and shows
+//!   an effect in the trace or fails the run.
 //! - Watching changes nothing: digests do not depend on what is printed.
 //! - Checkers read the trace and the scenario, never the inside of a client. The oracle shares no code
 //!   with the NATs or the client.

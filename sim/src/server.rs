@@ -2,6 +2,7 @@
 //! All of them run on any [`Net`](ringtrue::net::Net), so the relay of the world is the relay of
 //! `ringtrue serve`.
 
+pub mod certificate;
 pub mod portal;
 pub mod proxy;
 pub mod signaling;

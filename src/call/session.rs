@@ -4,6 +4,9 @@
 //! [`transition`] and performs the actions it returns. It makes no decision that the table, the
 //! [`CandidateBuffer`] or the session description does not make.
 
+mod incoming;
+mod outgoing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,23 +16,23 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha12Rng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, sleep_until};
 use tracing::{debug, info, warn};
 
+use self::outgoing::{Flushing, Sending, Sent};
 use super::state::{Action, CallState, Input, transition};
+use crate::audio::silence::SilenceWatch;
 use crate::audio::sink::{AudioSink, SinkEvent};
 use crate::audio::source::{AudioPacket, AudioSource};
 use crate::audio::track::OpusTrack;
-use crate::candidates::{CandidateBuffer, Pushed};
+use crate::candidates::CandidateBuffer;
 use crate::client::{ClientError, ClientEvent, Command, EndReason};
 use crate::config::ClientConfig;
 use crate::net::Net;
-use crate::peer::sdp::{SdpError, SessionDescription};
 use crate::peer::{IceRole, PeerConnection, PeerError, PeerEvent};
-use crate::signaling::client::{Identity, PendingSend, SendError, SignalingClient, SignalingEvent};
-use crate::signaling::message::{
-    CallId, CallMessage, Envelope, HangUpReason, PeerName, TrickledCandidate,
-};
+use crate::signaling::client::{Identity, SignalingClient, SignalingEvent};
+use crate::signaling::message::{CallId, CallMessage, HangUpReason, PeerName};
+use crate::signaling::turn_credentials::{TurnCredentials, lacks_credentials};
 
 /// How much audio one packet carries: the framing of RFC 7587 that every browser uses by default.
 const PACKET_INTERVAL: Duration = Duration::from_millis(20);
@@ -50,10 +53,13 @@ pub(crate) struct Session {
     /// Media peers on their way out: saying goodbye may take seconds on a dead network, and the next
     /// call must not wait for it. Dropped with the session.
     closing: JoinSet<()>,
-    /// Messages that the signaling server has not taken yet.
-    unsent: FuturesUnordered<PendingSend>,
-    /// Who waits until there are none.
-    flushes: Vec<oneshot::Sender<()>>,
+    /// Messages that the other side does not have yet.
+    sending: FuturesUnordered<Sending>,
+    /// Who waits until the signaling server has taken all messages.
+    flushing: FuturesUnordered<Flushing>,
+    /// Who waits, after that, until no media peer is on its way out.
+    flushed: Vec<oneshot::Sender<()>>,
+    turn_credentials: Option<TurnCredentials>,
 }
 
 /// The one call that a client is in.
@@ -67,17 +73,20 @@ struct ActiveCall {
     audio_clock: Option<Interval>,
     source: AudioSource,
     sink: AudioSink,
+    silence: SilenceWatch,
     end: EndReason,
 }
 
 /// Whatever the task woke up for.
 enum Wake {
     Command(Option<Command>),
-    Sent(Result<(), SendError>),
+    Sent(Sent),
+    Flushed(oneshot::Sender<()>),
     Closed,
     Signaling(Option<SignalingEvent>),
     Peer(Option<PeerEvent>),
     AudioClock,
+    Silence,
 }
 
 impl Session {
@@ -91,6 +100,9 @@ impl Session {
         let name = identity.name.clone();
         let (signaling, signaling_events) =
             SignalingClient::start(Arc::clone(&net), config.signaling.clone(), identity);
+        if config.ice.servers.iter().any(lacks_credentials) {
+            signaling.keep_turn_credentials();
+        }
         Self {
             net,
             config,
@@ -104,8 +116,10 @@ impl Session {
             started: Instant::now(),
             call: None,
             closing: JoinSet::new(),
-            unsent: FuturesUnordered::new(),
-            flushes: Vec::new(),
+            sending: FuturesUnordered::new(),
+            flushing: FuturesUnordered::new(),
+            flushed: Vec::new(),
+            turn_credentials: None,
         }
     }
 
@@ -115,17 +129,23 @@ impl Session {
             match self.wake(&mut commands).await {
                 Wake::Command(Some(command)) => self.command(command),
                 Wake::Command(None) | Wake::Signaling(None) => return,
-                Wake::Sent(outcome) => self.sent(&outcome),
-                Wake::Closed => self.answer_flushes(),
+                Wake::Sent(sent) => self.sent(sent),
+                Wake::Flushed(waiting) => self.flushed(waiting),
+                Wake::Closed => self.answer_flushed(),
                 Wake::Signaling(Some(event)) => self.signaling(event),
                 Wake::Peer(Some(event)) => self.peer(event),
                 Wake::Peer(None) => self.input(Input::MediaFailed),
                 Wake::AudioClock => self.send_audio(),
+                Wake::Silence => self.silence(),
             }
         }
     }
 
     async fn wake(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> Wake {
+        let silent_at = self
+            .call
+            .as_ref()
+            .and_then(|call| call.silence.poll_timeout());
         let (peer_event, audio_clock) = match self.call.as_mut() {
             Some(call) => (Some(&mut call.peer_events), call.audio_clock.as_mut()),
             None => (None, None),
@@ -133,11 +153,13 @@ impl Session {
         tokio::select! {
             biased;
             command = commands.recv() => Wake::Command(command),
-            Some(outcome) = self.unsent.next() => Wake::Sent(outcome),
+            Some(sent) = self.sending.next() => Wake::Sent(sent),
+            Some(waiting) = self.flushing.next() => Wake::Flushed(waiting),
             Some(_) = self.closing.join_next() => Wake::Closed,
             event = self.signaling_events.recv() => Wake::Signaling(event),
             event = next_event(peer_event) => Wake::Peer(event),
             () = next_tick(audio_clock) => Wake::AudioClock,
+            () = until(silent_at) => Wake::Silence,
         }
     }
 
@@ -153,25 +175,7 @@ impl Session {
             Command::HangUp { call, reply } => {
                 let _ = reply.send(self.act_on(&call, Input::LocalHangUp));
             }
-            Command::Flush { reply } => {
-                self.flushes.push(reply);
-                self.answer_flushes();
-            }
-        }
-    }
-
-    fn sent(&mut self, outcome: &Result<(), SendError>) {
-        if let Err(error) = outcome {
-            warn!(%error, "message not sent");
-        }
-        self.answer_flushes();
-    }
-
-    fn answer_flushes(&mut self) {
-        if self.unsent.is_empty() && self.closing.is_empty() {
-            for waiting in self.flushes.drain(..) {
-                let _ = waiting.send(());
-            }
+            Command::Flush { reply } => self.flush(reply),
         }
     }
 
@@ -211,12 +215,12 @@ impl Session {
         state: CallState,
         role: IceRole,
     ) -> Result<ActiveCall, PeerError> {
-        let (connection, peer_events) = PeerConnection::new(
-            Arc::clone(&self.net),
-            self.config.ice.clone(),
-            &self.config.media,
-            role,
-        )?;
+        let mut ice = self.config.ice.clone();
+        if let Some(given) = &self.turn_credentials {
+            ice.servers = given.supply(Instant::now(), &ice.servers);
+        }
+        let (connection, peer_events) =
+            PeerConnection::new(Arc::clone(&self.net), ice, &self.config.media, role)?;
         Ok(ActiveCall {
             id,
             peer,
@@ -226,138 +230,9 @@ impl Session {
             audio_clock: None,
             source: AudioSource::new(self.voice.clone(), &mut self.random),
             sink: AudioSink::any(),
+            silence: SilenceWatch::default(),
             end: EndReason::HungUp,
         })
-    }
-
-    fn signaling(&mut self, event: SignalingEvent) {
-        match event {
-            SignalingEvent::Connected => self.report(ClientEvent::SignalingConnected),
-            SignalingEvent::Disconnected { reason } => self.report(ClientEvent::SignalingLost {
-                reason: reason.to_string(),
-            }),
-            SignalingEvent::ConnectFailed { error } if error.is_permanent() => {
-                self.report(ClientEvent::SignalingRejected {
-                    message: error.to_string(),
-                });
-            }
-            SignalingEvent::ConnectFailed { error } => {
-                debug!(%error, "signaling is not up yet");
-            }
-            SignalingEvent::Reconnecting { .. } => {}
-            SignalingEvent::Rejected { message } => {
-                self.report(ClientEvent::SignalingRejected { message });
-            }
-            SignalingEvent::Message(envelope) => self.message(envelope),
-        }
-    }
-
-    fn message(&mut self, envelope: Envelope) {
-        let Envelope {
-            from, call, body, ..
-        } = envelope;
-        let current = self.call.as_ref().is_some_and(|ours| ours.id == call);
-        match body {
-            CallMessage::Offer { sdp } => self.offer(from, call, &sdp),
-            CallMessage::Candidate(candidate) => self.candidate(&call, candidate),
-            CallMessage::EndOfCandidates { ufrag } => {
-                let end = TrickledCandidate {
-                    candidate: String::new(),
-                    sdp_mid: String::new(),
-                    username_fragment: ufrag,
-                };
-                self.candidate(&call, end);
-            }
-            _ if !current => debug!(%call, %from, "message of a call that is not ours"),
-            CallMessage::Ringing => self.input(Input::RemoteRinging),
-            CallMessage::Answer { sdp } => self.answer(&sdp),
-            CallMessage::HangUp { reason } => {
-                self.set_end(EndReason::Remote(reason));
-                self.input(Input::RemoteHangUp);
-            }
-        }
-    }
-
-    /// A candidate of the other side. It passes on arrival, and before its offer too: the buffer
-    /// keeps what has no description to go with.
-    fn candidate(&mut self, call: &CallId, candidate: TrickledCandidate) {
-        match self.candidates.push(call, candidate) {
-            Ok(Pushed::Ready(candidate)) => self.add_remote_candidate(&candidate),
-            Ok(outcome) => debug!(%call, ?outcome, "remote candidate not added now"),
-            // One bad candidate must not cost the call: the others may work.
-            Err(error) => warn!(%call, %error, "remote candidate refused"),
-        }
-    }
-
-    fn offer(&mut self, from: PeerName, call: CallId, sdp: &str) {
-        if let Some(current) = &self.call {
-            if current.id != call {
-                self.refuse(from, call, HangUpReason::Busy);
-            }
-            return;
-        }
-        let remote: SessionDescription = match sdp.parse() {
-            Ok(remote) => remote,
-            Err(error) => {
-                warn!(%call, %from, %error, "refusing a call whose offer makes no sense");
-                return self.refuse(from, call, HangUpReason::Rejected);
-            }
-        };
-        let made = self.make_call(
-            call.clone(),
-            from.clone(),
-            CallState::Incoming,
-            IceRole::Controlled,
-        );
-        match made {
-            Ok(active) => self.call = Some(active),
-            Err(error) => {
-                warn!(%call, %error, "refusing a call for which no media can be set up");
-                return self.refuse(from, call, HangUpReason::Unreachable);
-            }
-        }
-        if let Err(error) = self.apply_remote_description(remote) {
-            warn!(%call, %from, %error, "refusing a call whose offer cannot be answered");
-            self.call = None;
-            return self.refuse(from, call, HangUpReason::Rejected);
-        }
-        if self.config.ice.candidate_pool_size > 0
-            && let Some(active) = &self.call
-        {
-            active.connection.start_gathering();
-        }
-        self.send(CallMessage::Ringing);
-        self.report(ClientEvent::Incoming { call, from });
-    }
-
-    fn refuse(&mut self, caller: PeerName, call: CallId, reason: HangUpReason) {
-        self.candidates.forget(&call);
-        self.send_to(caller, call, CallMessage::HangUp { reason });
-    }
-
-    fn answer(&mut self, sdp: &str) {
-        let waits =
-            |call: &ActiveCall| transition(call.state, Input::RemoteAnswer).next != call.state;
-        if !self.call.as_ref().is_some_and(waits) {
-            debug!("an answer that nobody waits for");
-            return;
-        }
-        let applied = match sdp.parse() {
-            Ok(remote) => self
-                .apply_remote_description(remote)
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(SdpError::to_string(&error)),
-        };
-        match applied {
-            Ok(()) => self.input(Input::RemoteAnswer),
-            Err(error) => {
-                warn!(%error, "the answer cannot be used");
-                self.set_end(EndReason::Unreachable {
-                    cause: format!("the answer cannot be used: {error}"),
-                });
-                self.input(Input::MediaFailed);
-            }
-        }
     }
 
     fn peer(&mut self, event: PeerEvent) {
@@ -391,6 +266,9 @@ impl Session {
                 payload,
                 ..
             }) => {
+                if call.state == CallState::Talking {
+                    call.silence.handle_audio(Instant::now());
+                }
                 let now = self.started.elapsed();
                 let connected = call.sink.received(now, sequence_number, &payload);
                 let id = call.id.clone();
@@ -462,7 +340,7 @@ impl Session {
                 self.send(CallMessage::HangUp { reason });
             }
             Action::CloseMedia => {
-                self.candidates.forget(&id);
+                self.forget_call(&id);
                 if let Some(call) = self.call.take() {
                     self.closing
                         .spawn(async move { call.connection.close().await });
@@ -475,32 +353,6 @@ impl Session {
         }
     }
 
-    /// Hands the other side's description to the media peer, and then every candidate that came
-    /// before it.
-    fn apply_remote_description(&mut self, remote: SessionDescription) -> Result<(), PeerError> {
-        let Some(call) = self.call.as_mut() else {
-            return Ok(());
-        };
-        let ufrag = remote.credentials.ufrag().to_owned();
-        call.connection.set_remote(remote)?;
-        let waiting = self.candidates.ready(&call.id, &ufrag).candidates;
-        if !waiting.is_empty() {
-            info!(call = %call.id, "🧊 Processing {} pending ICE candidates", waiting.len());
-        }
-        for candidate in &waiting {
-            self.add_remote_candidate(candidate);
-        }
-        Ok(())
-    }
-
-    fn add_remote_candidate(&self, candidate: &TrickledCandidate) {
-        if let Some(call) = &self.call
-            && let Err(error) = call.connection.add_remote_candidate(candidate)
-        {
-            warn!(call = %call.id, %error, "remote candidate refused");
-        }
-    }
-
     fn send_audio(&mut self) {
         if let Some(call) = self.call.as_mut() {
             let packet = call.source.next_packet();
@@ -510,28 +362,21 @@ impl Session {
         }
     }
 
+    /// Nothing comes from the other side: a network that changed mutes media and signaling alike, and
+    /// of signaling the heartbeat would tell much later.
+    fn silence(&mut self) {
+        if let Some(call) = self.call.as_mut()
+            && call.silence.handle_timeout(Instant::now())
+        {
+            info!(call = %call.id, "no audio arrives: checking the path to the signaling server");
+            self.signaling.check_path();
+        }
+    }
+
     fn set_end(&mut self, reason: EndReason) {
         if let Some(call) = self.call.as_mut() {
             call.end = reason;
         }
-    }
-
-    /// Sends to the other side of the current call.
-    fn send(&mut self, body: CallMessage) {
-        if let Some(call) = &self.call {
-            let (to, id) = (call.peer.clone(), call.id.clone());
-            self.send_to(to, id, body);
-        }
-    }
-
-    fn send_to(&mut self, to: PeerName, call: CallId, body: CallMessage) {
-        let envelope = Envelope {
-            from: self.name.clone(),
-            to,
-            call,
-            body,
-        };
-        self.unsent.push(self.signaling.send(envelope));
     }
 
     fn report(&self, event: ClientEvent) {
@@ -554,6 +399,14 @@ async fn next_tick(clock: Option<&mut Interval>) {
         Some(clock) => {
             clock.tick().await;
         }
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for an instant, or for ever where there is none.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

@@ -254,7 +254,7 @@ impl Manager {
     /// The attempt of this generation failed.
     pub fn handle_open_failed(&mut self, now: Instant, generation: u64, error: ConnectError) {
         if self.is_present(generation, LinkState::Opening) {
-            self.on_attempt_failed(now, Arc::new(error));
+            self.on_attempt_failed(now, &Arc::new(error));
         }
     }
 

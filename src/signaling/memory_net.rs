@@ -1,16 +1,22 @@
-//! A network in memory for the tests of this module: streams that can be refused, stalled, cut and
-//! frozen.
+//! A network in memory for the tests of this module: streams that can be refused, stalled, delayed, cut
+//! and frozen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, copy_bidirectional, duplex};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 
 use super::client::Identity;
 use super::message::{CallId, CallMessage, Envelope};
@@ -33,12 +39,13 @@ pub(super) fn identity(name: &str) -> Identity {
     }
 }
 
+/// The offer of a call.
 pub(super) fn envelope(to: &str, call: &str) -> Envelope {
     Envelope {
         from: String::new(),
         to: to.into(),
         call: CallId(call.into()),
-        body: CallMessage::Ringing,
+        body: CallMessage::Offer { sdp: "v=0".into() },
     }
 }
 
@@ -67,6 +74,29 @@ struct State {
     stalled: BTreeSet<IpAddr>,
     wires: Vec<watch::Sender<Wire>>,
     opened: u16,
+    dialled: u16,
+    delays: Option<Delays>,
+}
+
+/// Every piece of a stream is on its way for a time of its own, up to `max`.
+#[derive(Debug, Clone)]
+struct Delays {
+    generator: ChaCha8Rng,
+    max: Duration,
+}
+
+impl Delays {
+    /// The delays of another stream.
+    fn fork(&mut self) -> Self {
+        Self {
+            generator: ChaCha8Rng::from_rng(&mut self.generator),
+            max: self.max,
+        }
+    }
+
+    fn next(&mut self) -> Duration {
+        self.generator.random_range(Duration::ZERO..=self.max)
+    }
 }
 
 /// What becomes of the bytes between two ends.
@@ -87,6 +117,17 @@ impl MemoryNet {
         self.lock().stalled.insert(address);
     }
 
+    /// Connections to this address are answered again. Those that were dialled before stay unanswered.
+    pub(super) fn heal(&self, address: IpAddr) {
+        self.lock().stalled.remove(&address);
+    }
+
+    /// Delays every piece of the streams opened from now on by up to `max`, differently for each seed.
+    pub(super) fn delay(&self, seed: u64, max: Duration) {
+        let generator = ChaCha8Rng::seed_from_u64(seed);
+        self.lock().delays = Some(Delays { generator, max });
+    }
+
     /// Ends every open stream: both ends read the end of it.
     pub(super) fn cut_all(&self) {
         self.set_all(Wire::Cut);
@@ -100,6 +141,11 @@ impl MemoryNet {
     /// How many streams were ever opened.
     pub(super) fn opened(&self) -> u16 {
         self.lock().opened
+    }
+
+    /// How many connections were ever asked for, answered or not.
+    pub(super) fn dialled(&self) -> u16 {
+        self.lock().dialled
     }
 
     /// How many streams are held by both ends.
@@ -130,7 +176,12 @@ impl Net for MemoryNet {
     }
 
     async fn connect_stream(&self, remote: SocketAddr) -> io::Result<Box<dyn ByteStream>> {
-        if self.lock().stalled.contains(&remote.ip()) {
+        let is_stalled = {
+            let mut state = self.lock();
+            state.dialled += 1;
+            state.stalled.contains(&remote.ip())
+        };
+        if is_stalled {
             std::future::pending::<()>().await;
         }
         let mut state = self.lock();
@@ -138,16 +189,21 @@ impl Net for MemoryNet {
         let listener = state.listeners.get(&remote).ok_or_else(refused)?.clone();
         state.opened += 1;
         let local = SocketAddr::from(([192, 0, 2, 1], 1024 + state.opened));
-        let (near, mut near_wire) = duplex(1 << 16);
-        let (far, mut far_wire) = duplex(1 << 16);
+        let (near, near_wire) = duplex(1 << 16);
+        let (far, far_wire) = duplex(1 << 16);
         let (sender, mut wire) = watch::channel(Wire::Open);
+        let delays = [(); 2].map(|()| state.delays.as_mut().map(Delays::fork));
         tokio::spawn(async move {
-            tokio::select! {
+            let carrying = pin!(carry_both(near_wire, far_wire, delays));
+            let is_disturbed = tokio::select! {
                 biased;
-                _ = wire.wait_for(|wire| *wire != Wire::Open) => {}
-                _ = copy_bidirectional(&mut near_wire, &mut far_wire) => return,
+                changed = wire.wait_for(|wire| *wire != Wire::Open) => changed.is_ok(),
+                _ = carrying => false,
+            };
+            if is_disturbed {
+                // What carries owns the wires, so neither end is told as long as it lives.
+                let _ = wire.wait_for(|wire| *wire == Wire::Cut).await;
             }
-            let _ = wire.wait_for(|wire| *wire == Wire::Cut).await;
         });
         state.wires.push(sender);
         let end = |stream, local, peer| {
@@ -182,6 +238,38 @@ impl Net for MemoryNet {
 
     fn interfaces(&self) -> io::Result<Vec<Interface>> {
         Ok(Vec::new())
+    }
+}
+
+async fn carry_both(
+    near: DuplexStream,
+    far: DuplexStream,
+    [up, down]: [Option<Delays>; 2],
+) -> io::Result<()> {
+    let (near_reader, near_writer) = tokio::io::split(near);
+    let (far_reader, far_writer) = tokio::io::split(far);
+    tokio::try_join!(
+        carry(near_reader, far_writer, up),
+        carry(far_reader, near_writer, down),
+    )?;
+    Ok(())
+}
+
+async fn carry(
+    mut reader: impl AsyncRead + Unpin,
+    mut writer: impl AsyncWrite + Unpin,
+    mut delays: Option<Delays>,
+) -> io::Result<()> {
+    let mut piece = vec![0; 1 << 12];
+    loop {
+        let length = reader.read(&mut piece).await?;
+        if let Some(delays) = &mut delays {
+            sleep(delays.next()).await;
+        }
+        if length == 0 {
+            return writer.shutdown().await;
+        }
+        writer.write_all(&piece[..length]).await?;
     }
 }
 

@@ -1,12 +1,17 @@
 //! What two clients say to each other through the signaling server (pure).
 //!
-//! On the wire a message is one Socket.IO event, [`EVENT`], whose only argument is a
-//! [`NumberedEnvelope`] as JSON. The server reads `to` and `id`, writes `from`, and hands everything
-//! else on as it came.
+//! On the wire everything is one Socket.IO event, [`EVENT`], whose only argument is a [`Frame`] as
+//! JSON. The server reads `to`, `to_device`, `call` and `kind`, writes `from` and `device`, and hands
+//! everything else on as it came.
 
+mod frame;
+
+use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-/// The name of the Socket.IO event that carries an [`Envelope`].
+pub use self::frame::{Frame, FrameContent, FrameError, NUMBER_MAX, Received};
+
+/// The name of the Socket.IO event that carries a [`Frame`].
 pub const EVENT: &str = "call";
 
 /// A user of the signaling server, by name.
@@ -51,6 +56,26 @@ impl std::fmt::Display for CallId {
     }
 }
 
+/// One running client: chosen at random when it starts, so that a user can be at several devices,
+/// and one that is started again does not pass for the one before it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeviceId(pub String);
+
+impl DeviceId {
+    /// A device that nobody else is: 128 random bits as hexadecimal digits.
+    #[must_use]
+    pub fn draw(generator: &mut impl Rng) -> Self {
+        Self(format!("{:032x}", generator.random::<u128>()))
+    }
+}
+
+impl std::fmt::Display for DeviceId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
 /// What is said in a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
@@ -79,6 +104,10 @@ pub enum CallMessage {
         /// Why.
         reason: HangUpReason,
     },
+    /// Something that this version does not know. It is never sent; a newer client's message becomes
+    /// this one, so that what follows it is not held up.
+    #[serde(other)]
+    Unknown,
 }
 
 impl CallMessage {
@@ -92,7 +121,15 @@ impl CallMessage {
             Self::Candidate(_) => "candidate",
             Self::EndOfCandidates { .. } => "end-of-candidates",
             Self::HangUp { .. } => "hang-up",
+            Self::Unknown => "unknown",
         }
+    }
+
+    /// Whether it is handed over in the order of sending. Candidates and their end are not: they
+    /// pass on arrival, because each may be the one that works.
+    #[must_use]
+    pub fn is_ordered(&self) -> bool {
+        !matches!(self, Self::Candidate(_) | Self::EndOfCandidates { .. })
     }
 }
 
@@ -121,6 +158,9 @@ pub enum HangUpReason {
     Busy,
     /// No path for audio was found, or it was lost for good.
     Unreachable,
+    /// Another reason, which this version does not know. It is never sent.
+    #[serde(other)]
+    Other,
 }
 
 #[cfg(test)]

@@ -74,6 +74,7 @@ pub struct SocketEvents {
 /// An event on its way: resolves once, when the answer is there or will not come. Dropping it takes
 /// nothing back.
 #[derive(Debug)]
+#[must_use = "an event that needs no answer is sent by emit"]
 pub struct PendingAcknowledgement {
     outcome: oneshot::Receiver<Result<Acknowledgement, AcknowledgementError>>,
 }
@@ -213,6 +214,12 @@ impl Socket {
     /// at once, and a wait before the next attempt is cut short.
     pub fn network_changed(&self) {
         self.send(Command::NetworkChanged);
+    }
+
+    /// Resolves once the connection is closed for good: when all of its sockets are dropped, and the
+    /// server has been told, which takes a second at the most.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.owner.manager.ended()
     }
 
     fn id(&self) -> SocketId {

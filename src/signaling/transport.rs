@@ -161,10 +161,11 @@ impl ConnectError {
     /// refuses this client.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        matches!(
-            self,
-            Self::Endpoint(_) | Self::Trust(_) | Self::NoTransport | Self::Refused(_)
-        )
+        match self {
+            // Another session has another id.
+            Self::Endpoint(error) => !matches!(error, EndpointError::SessionId { .. }),
+            other => matches!(other, Self::Trust(_) | Self::NoTransport | Self::Refused(_)),
+        }
     }
 
     /// The step that failed; of several transports, the last one's.
@@ -189,10 +190,7 @@ impl ConnectError {
 
     /// Whether the failure lies below every transport, so that another one would meet it as well.
     fn is_below_transports(&self) -> bool {
-        matches!(
-            self,
-            Self::Network { .. } | Self::Tls(_) | Self::Endpoint(_) | Self::Trust(_)
-        )
+        matches!(self, Self::Network { .. } | Self::Tls(_))
     }
 }
 
@@ -234,3 +232,6 @@ fn list(failures: &[(TransportKind, ConnectError)]) -> String {
     let described: Vec<_> = failures.iter().map(describe).collect();
     described.join("; ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::facts::Facts;
+use super::facts::{Fact, Facts};
 use crate::report::{Failure, FailureCause};
-use crate::trace::{Purpose, WirePhase};
+use crate::trace::{AppEvent, Purpose, WirePhase};
 
 /// What takes longer than the way of a packet on the slowest networks is no replacement.
 const REPLACED_WITHIN: Duration = Duration::from_secs(1);
@@ -49,7 +49,24 @@ pub fn left_behind(facts: &Facts) -> Vec<Failure> {
             &format!("{device} had {what} at the signaling server"),
         ))
     });
-    peers.chain(devices).collect()
+    unseen(facts)
+        .into_iter()
+        .chain(peers)
+        .chain(devices)
+        .collect()
+}
+
+/// Where the server says nothing of its sockets, they cannot be counted.
+fn unseen(facts: &Facts) -> Option<Failure> {
+    let is_connected = |fact: &Fact| fact.event == AppEvent::SignalingConnected;
+    let connected = facts.app.iter().find(|fact| is_connected(fact))?;
+    facts.sockets.is_empty().then(|| {
+        let message = format!(
+            "{} was connected, and the signaling server told of no socket",
+            connected.peer
+        );
+        Failure::new(FailureCause::SocketsLeft, message)
+    })
 }
 
 /// What is too much of these connections.
@@ -174,6 +191,23 @@ mod tests {
         let said = "alice had 4 signaling connections open for over 1s, from 0.004 s on";
         check(&opened, &[said]);
         check(&opened[1..], &[]);
+    }
+
+    #[test]
+    fn sockets_that_nobody_counts_are_found() {
+        let connected = Fact {
+            at: Duration::ZERO,
+            peer: "alice".into(),
+            event: AppEvent::SignalingConnected,
+        };
+        let mut facts = Facts {
+            app: vec![connected],
+            ..Facts::default()
+        };
+        assert_eq!(left_behind(&facts).len(), 1);
+        let device = "device 6f of alice".to_owned();
+        facts.sockets.insert(device, vec![(Duration::ZERO, 1)]);
+        assert_eq!(left_behind(&facts), []);
     }
 
     #[test]

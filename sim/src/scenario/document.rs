@@ -15,7 +15,9 @@ use toml::de::DeTable;
 use super::error::ProblemKind;
 use super::link::LinkDocument;
 use super::middlebox::{IdleDocument, PortValue, PortalDocument};
-use super::model::{CallPath, CandidateType, Families, Ipv6Firewall, ProxyKind, ServerState};
+use super::model::{
+    CallPath, CandidateType, CertificateKind, Families, Ipv6Firewall, ProxyKind, ServerState,
+};
 use super::nat::NatValue;
 use super::on::OnValue;
 use super::place;
@@ -77,13 +79,14 @@ pub(super) struct PeerDocument {
 #[derive(Debug, Default, Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a table with `delay`, `turn`, `stun` and `signaling_port`"
+    expecting = "a table with `delay`, `turn`, `stun`, `signaling_port` and `signaling_certificate`"
 )]
 pub(super) struct ServersDocument {
     pub(super) delay: Option<DelayValue>,
     pub(super) turn: Option<Choice<ServerState>>,
     pub(super) stun: Option<Choice<ServerState>>,
     pub(super) signaling_port: Option<PortValue>,
+    pub(super) signaling_certificate: Option<Choice<CertificateKind>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -14,7 +14,7 @@ use toml::Spanned;
 
 use super::document::NetworkDocument;
 use super::error::ProblemKind;
-use super::model::{Portal, ProxyKind};
+use super::model::{Portal, ProxyKind, Servers};
 use super::problems::Problems;
 use super::value::{Choice, TimeValue};
 use crate::net::firewall::{CutBy, FirewallConfig, IdleCut, TcpPassage};
@@ -83,21 +83,25 @@ pub(super) struct Middleboxes {
     pub(super) portal: Option<Portal>,
 }
 
-/// The boxes that a network's tables ask for. `signaling_port` is where the servers' table has the
-/// signaling server.
+/// The boxes that a network's tables ask for. `servers` are those that they stand before.
 pub(super) fn middleboxes(
     network: &NetworkDocument,
-    signaling_port: Option<u16>,
+    servers: &Servers,
     problems: &mut Problems<'_>,
 ) -> Middleboxes {
     let tcp = tcp_passage(network, problems);
     if let (TcpPassage::OnlyPorts(ports), Some(proxy)) = (&tcp, &network.proxy)
         && !ports.is_empty()
-        && !ports.contains(&signaling_port.unwrap_or_else(default_signaling_port))
+        && !ports.contains(&signaling_port(servers))
     {
         let message =
             "`tcp_ports` leaves out the signaling port, so the proxy has nothing to break";
         let allowed = "`proxy` where `tcp_ports` has the port of the signaling server";
+        contradict(proxy.span(), message, allowed, problems);
+    }
+    if let (Some(proxy), Some(_)) = (&network.proxy, servers.signaling_certificate) {
+        let message = "no proxy can read what TLS protects";
+        let allowed = "either `proxy` or `servers.signaling_certificate`";
         contradict(proxy.span(), message, allowed, problems);
     }
     if let (Some(proxy), Some(_)) = (&network.proxy, &network.portal) {
@@ -171,8 +175,14 @@ fn portal(network: &NetworkDocument, problems: &mut Problems<'_>) -> Option<Port
     })
 }
 
-fn default_signaling_port() -> u16 {
+fn signaling_port(servers: &Servers) -> u16 {
     const HTTP: u16 = 80;
+    const HTTPS: u16 = 443;
+    match (servers.signaling_port, servers.signaling_certificate) {
+        (Some(port), _) => return port,
+        (None, Some(_)) => return HTTPS,
+        (None, None) => {}
+    }
     let signaling = &ClientConfig::default().signaling;
     Endpoint::from_config(signaling).map_or(HTTP, |endpoint| endpoint.port())
 }

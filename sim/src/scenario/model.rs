@@ -214,6 +214,22 @@ pub struct Servers {
     pub stun: ServerState,
     /// The TCP port of the signaling server; `None` for the one that the client is configured for.
     pub signaling_port: Option<u16>,
+    /// What the signaling server shows to protect its connections by TLS; `None` where it does not.
+    pub signaling_certificate: Option<CertificateKind>,
+}
+
+/// What is right or wrong with a server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateKind {
+    /// The authority that clients trust made it, for the name of the server.
+    Valid,
+    /// Another authority made it.
+    UnknownAuthority,
+    /// It is for another name.
+    OtherName,
+    /// It ended a day before the run.
+    Expired,
 }
 
 impl Default for Servers {
@@ -223,6 +239,7 @@ impl Default for Servers {
             turn: ServerState::Up,
             stun: ServerState::Up,
             signaling_port: None,
+            signaling_certificate: None,
         }
     }
 }

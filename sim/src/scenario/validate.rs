@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::document::{
     Document, ExpectDocument, Named, NetworkDocument, OutcomeName, PeerDocument, PolicyName,
+    ServersDocument,
 };
 use super::error::ProblemKind;
 use super::link::{self, Role};
@@ -40,24 +41,9 @@ pub(super) fn scenario(
     problems: &mut Problems<'_>,
 ) -> Option<Scenario> {
     let about = about(document.about, problems);
-    let signaling_port = document.servers.signaling_port.map(|port| port.0);
-    let networks = networks(&document.network, signaling_port, problems);
+    let servers = servers(&document.servers);
+    let networks = networks(&document.network, &servers, problems);
     let (peers, tracks) = peers(path, &document.peer, &networks, problems);
-    let servers = Servers {
-        delay: document
-            .servers
-            .delay
-            .map_or(Servers::default().delay, |delay| delay.0),
-        turn: document
-            .servers
-            .turn
-            .map_or_else(Default::default, |choice| choice.0),
-        stun: document
-            .servers
-            .stun
-            .map_or_else(Default::default, |choice| choice.0),
-        signaling_port,
-    };
     let names = fault::Names {
         networks: &networks,
         peers: &peers,
@@ -153,9 +139,24 @@ fn about(about: Option<Spanned<String>>, problems: &mut Problems<'_>) -> String 
     text.to_owned()
 }
 
+fn servers(document: &ServersDocument) -> Servers {
+    let delay = document.delay.map(|delay| delay.0);
+    Servers {
+        delay: delay.unwrap_or(Servers::default().delay),
+        turn: document
+            .turn
+            .map_or_else(Default::default, |choice| choice.0),
+        stun: document
+            .stun
+            .map_or_else(Default::default, |choice| choice.0),
+        signaling_port: document.signaling_port.map(|port| port.0),
+        signaling_certificate: document.signaling_certificate.map(|choice| choice.0),
+    }
+}
+
 fn networks(
     documents: &Named<NetworkDocument>,
-    signaling_port: Option<u16>,
+    servers: &Servers,
     problems: &mut Problems<'_>,
 ) -> BTreeMap<String, Network> {
     let mut networks = BTreeMap::new();
@@ -166,7 +167,7 @@ fn networks(
             firewall,
             proxy,
             portal,
-        } = middleboxes(document, signaling_port, problems);
+        } = middleboxes(document, servers, problems);
         let network = Network {
             nat: document
                 .nat

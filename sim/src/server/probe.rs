@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::StatusCode;
-use ringtrue::config::SignalingConfig;
+use ringtrue::config::{SignalingConfig, TransportKind};
 use ringtrue::net::Net as _;
 use ringtrue::net::tokio::TokioNet;
-use ringtrue::signaling::client::{Identity, SignalingClient, SignalingEvent};
+use ringtrue::signaling::client::{Identity, SignalingClient, SignalingEvent, SocketConnectError};
 use ringtrue::signaling::transport::ConnectError;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite;
@@ -36,8 +36,8 @@ pub(super) async fn check_websocket(server: SocketAddr) {
     assert!(matches!(event, [SignalingEvent::Connected]), "{event:?}");
 }
 
-/// Starts the production client against `server` and checks that its attempt fails with `status`
-/// and is to be repeated after a wait. What a network does to a client is no error of its own, so
+/// Starts the production client, with no other transport to fall back to, against `server` and checks
+/// that its attempt fails with `status` and is to be repeated after a wait. What a network does to a client is no error of its own, so
 /// nothing may be logged as one.
 pub(super) async fn check_no_websocket(server: SocketAddr, status: StatusCode) {
     let errors = ErrorSeen::default();
@@ -49,11 +49,14 @@ pub(super) async fn check_no_websocket(server: SocketAddr, status: StatusCode) {
     let SignalingEvent::ConnectFailed { error } = failed else {
         panic!("{failed:?}");
     };
-    assert!(!error.is_permanent(), "{error}");
-    let ConnectError::HttpUpgrade(cause) = error else {
+    assert!(!error.is_final(), "{error}");
+    let SocketConnectError::Attempt(error) = error else {
         panic!("{error:?}");
     };
-    let tungstenite::Error::Http(answer) = *cause else {
+    let ConnectError::HttpUpgrade(cause) = &*error else {
+        panic!("{error:?}");
+    };
+    let tungstenite::Error::Http(answer) = &**cause else {
         panic!("{cause:?}");
     };
     assert_eq!(answer.status(), status);
@@ -76,6 +79,7 @@ impl<S: Subscriber> Layer<S> for ErrorSeen {
 async fn first_events<const COUNT: usize>(server: SocketAddr) -> [SignalingEvent; COUNT] {
     let config = SignalingConfig {
         url: format!("http://{server}"),
+        transports: vec![TransportKind::WebSocket],
         ..SignalingConfig::default()
     };
     let identity = Identity {

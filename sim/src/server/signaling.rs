@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringtrue::net::Net;
-use ringtrue::signaling::relay::{Relay, serve};
+use ringtrue::net::tls::TlsAcceptor;
+use ringtrue::signaling::relay::{Relay, serve, serve_tls};
 
 /// Serves `relay` on `local` until the future is dropped; `ready` is called with the address
 /// that it listens on.
@@ -22,4 +23,19 @@ pub async fn run(
     let listener = net.listen_stream(local).await?;
     ready(listener.local_addr()?);
     serve(relay, listener).await
+}
+
+/// The same over connections that are protected by TLS.
+///
+/// # Errors
+///
+/// When the address cannot be listened on.
+pub async fn run_tls(
+    net: Arc<dyn Net>,
+    local: SocketAddr,
+    relay: Relay,
+    tls: TlsAcceptor,
+) -> io::Result<()> {
+    let listener = net.listen_stream(local).await?;
+    serve_tls(relay, listener, tls).await
 }

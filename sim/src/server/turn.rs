@@ -14,10 +14,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use ringtrue::net::{DatagramSocket, Net, TrafficClass};
+use ringtrue::signaling::relay::turn_credentials::{TimedUsername, TurnSecret};
 use thiserror::Error;
 use tokio::task::JoinSet;
 use turn::auth::{AuthHandler, generate_auth_key};
@@ -35,9 +36,13 @@ use self::streams::Streams;
 pub struct TurnConfig {
     /// The realm of its long-term credentials (RFC 8489 section 9.2).
     pub realm: String,
-    /// The passwords by user name. Whoever is not here gets STUN only.
+    /// The passwords by user name. Whoever is neither here nor has time-limited credentials gets STUN
+    /// only.
     pub users: BTreeMap<String, String>,
-    /// How many allocations each user may have at a time; one more is answered with 486 (RFC 8656
+    /// What it shares with the signaling relay, whose time-limited credentials it accepts then, until
+    /// they end. Default `None`.
+    pub secret: Option<TurnSecret>,
+    /// How many allocations each user may have at a time, whatever credentials it shows; one more is answered with 486 (RFC 8656
     /// section 7.2). Default `None`, any number: every peer of a world is the same user.
     pub allocations_max: Option<usize>,
 }
@@ -78,6 +83,7 @@ impl Default for TurnConfig {
         Self {
             realm: "ringtrue.example".into(),
             users: BTreeMap::from([("ringtrue".into(), "ringtrue".into())]),
+            secret: None,
             allocations_max: None,
         }
     }
@@ -178,9 +184,37 @@ impl AuthHandler for Users {
 impl TurnConfig {
     /// The key of a user's long-term credentials (RFC 8489 section 9.2.2).
     fn key(&self, username: &str, realm: &str) -> Option<Vec<u8>> {
-        let password = self.users.get(username)?;
-        Some(generate_auth_key(username, realm, password))
+        let password = match self.users.get(username) {
+            Some(password) => password.clone(),
+            None => self.timed_password(username)?,
+        };
+        Some(generate_auth_key(username, realm, &password))
     }
+
+    /// The password of a user name that holds the moment of its end, until then.
+    fn timed_password(&self, username: &str) -> Option<String> {
+        let secret = self.secret.as_ref()?;
+        let timed = TimedUsername::parse(username)?;
+        (date() < timed.ends).then(|| secret.credential(username))
+    }
+
+    /// Who it is that shows this user name.
+    fn user<'a>(&self, username: &'a str) -> &'a str {
+        if self.users.contains_key(username) {
+            return username;
+        }
+        TimedUsername::parse(username).map_or(username, |timed| timed.user)
+    }
+}
+
+/// The date, which in a world is that of its captured clock.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the end of credentials is a date, and worlds have their own"
+)]
+pub fn date() -> SystemTime {
+    SystemTime::now()
 }
 
 /// A socket of ours as the `turn` crate wants to see it.

@@ -123,6 +123,10 @@ impl World {
             .sender
             .and_then(|sender| end_of(sender, &cargo.packet));
         let passage = self.connections.arrives(to, from, segment);
+        if passage.completes_handshake {
+            let (acknowledgment, _) = split_segment(&received, 0);
+            self.egress.hand_over(acknowledgment);
+        }
         match passage.passes {
             Passes::Whole => self.egress.hand_over(received),
             Passes::Begin { bytes } => {

@@ -22,6 +22,7 @@ use crate::report::timeline::TimelineCollector;
 use crate::report::{Failure, FailureCause, FrameCount, Outcome, PacketOrEvent, Report};
 use crate::scenario::model::Scenario;
 use crate::seed::Seed;
+use crate::server::certificate::Authority;
 use crate::trace::log::TraceLayer;
 use crate::trace::{EventKind, Observer, Recorder};
 
@@ -182,9 +183,19 @@ impl Simulation<'_> {
             names,
             machines,
             places,
-            servers,
+            mut servers,
             boxes,
         } = self.plan;
+        let mut config = self.config;
+        if let Some(kind) = self.scenario.servers.signaling_certificate {
+            // Made here and not before: what it draws at random belongs to the run.
+            let authority = Authority::new();
+            config.signaling.trust = authority.trust();
+            let host = topology.host_name(servers.signaling());
+            let shown = authority.acceptor(host, kind);
+            servers
+                .protect_signaling(shown.expect("hosts have names that certificates can be for"));
+        }
         let mut world = World::with_machines(capture, recorder.clone(), topology, names, &machines);
         let running = world.running();
         let layer = TraceLayer::new(recorder.clone(), move || {
@@ -206,7 +217,7 @@ impl Simulation<'_> {
             servers,
             boxes,
         };
-        let mut director = Director::new(self.scenario, self.config, stage, self.facts);
+        let mut director = Director::new(self.scenario, config, stage, self.facts);
         let ending = director.direct(&mut world);
         let mut failures = left_open(&world, &peers);
         if ending == Ending::Stalled {
@@ -251,13 +262,20 @@ fn crash(error: &RunError) -> Failure {
     Failure::new(cause, error.to_string())
 }
 
-/// What the client is configured for: its defaults, but for the port of the signaling server where
-/// the scenario moves that.
+/// What the client is configured for: its defaults, but for the port and the protection of the
+/// signaling server where the scenario changes them. Whom it trusts is known in the run only.
 fn client_config(scenario: &Scenario) -> Result<ClientConfig, EndpointError> {
     let mut config = scenario.client_config();
-    if let Some(port) = scenario.servers.signaling_port {
+    let servers = &scenario.servers;
+    if servers.signaling_port.is_some() || servers.signaling_certificate.is_some() {
         let endpoint = Endpoint::from_config(&config.signaling)?;
-        config.signaling.url = format!("http://{}:{port}", endpoint.host());
+        let scheme = match servers.signaling_certificate {
+            Some(_) => "https",
+            None => "http",
+        };
+        let port = servers.signaling_port.map(|port| format!(":{port}"));
+        let port = port.unwrap_or_default();
+        config.signaling.url = format!("{scheme}://{}{port}", endpoint.host());
     }
     Ok(config)
 }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use ringtrue::config::ClientConfig;
 use ringtrue::net::Net;
+use ringtrue::net::tls::TlsAcceptor;
 use ringtrue::peer::servers::{Scheme, ServerUrl, Transport};
 use ringtrue::signaling::endpoint::Endpoint;
+use ringtrue::signaling::relay::turn_credentials::{TurnCredentialIssuer, TurnSecret};
 use ringtrue::signaling::relay::{Relay, RelayConfig};
 use tracing::error;
 
@@ -26,7 +28,11 @@ use crate::server::{signaling, turn};
 pub struct ServerHosts {
     signaling: HostId,
     signaling_port: u16,
+    /// What the signaling server shows where it protects its connections.
+    signaling_tls: Option<TlsAcceptor>,
     ice: BTreeMap<HostId, IceService>,
+    /// The URLs of the TURN servers, as the relay names them to who asks for credentials.
+    turn_urls: Vec<String>,
 }
 
 /// What one STUN or TURN host serves.
@@ -62,6 +68,7 @@ impl ServerHosts {
         let signaling_host = add(signaling.host())?;
         let mut hosts: BTreeMap<String, HostId> = BTreeMap::new();
         let mut ice: BTreeMap<HostId, IceService> = BTreeMap::new();
+        let mut turn_urls = Vec::new();
         for server in &config.ice.servers {
             // A URL that names no server is the client's to complain of.
             let Ok(url) = server.url.parse::<ServerUrl>() else {
@@ -69,7 +76,10 @@ impl ServerHosts {
             };
             let kind = match url.scheme {
                 Scheme::Stun => ServerName::Stun,
-                Scheme::Turn => ServerName::Turn,
+                Scheme::Turn => {
+                    turn_urls.push(server.url.clone());
+                    ServerName::Turn
+                }
                 Scheme::Secure => continue,
             };
             let host = match hosts.get(&url.host) {
@@ -91,8 +101,15 @@ impl ServerHosts {
         Ok(Self {
             signaling: signaling_host,
             signaling_port: signaling.port(),
+            signaling_tls: None,
             ice,
+            turn_urls,
         })
+    }
+
+    /// Lets the signaling server protect its connections, from the next start on.
+    pub fn protect_signaling(&mut self, tls: TlsAcceptor) {
+        self.signaling_tls = Some(tls);
     }
 
     /// Starts everything that the scenario does not hold down.
@@ -112,14 +129,27 @@ impl ServerHosts {
     /// Starts a signaling relay that knows nobody.
     pub fn start_signaling(&self, world: &mut World) {
         // Made here and not before: what it draws at random belongs to the run.
-        let relay = Relay::new(RelayConfig::default());
+        let relay = Relay::new(RelayConfig {
+            turn: Some(TurnCredentialIssuer::new(
+                turn_secret(),
+                self.turn_urls.clone(),
+                TurnCredentialIssuer::DEFAULT_TTL,
+                turn::date,
+            )),
+            ..RelayConfig::default()
+        });
         let net: Arc<dyn Net> = world.net(self.signaling);
         let addresses: Vec<IpAddr> = world.addresses(self.signaling).collect();
         for ip in addresses {
             let (net, relay) = (Arc::clone(&net), relay.clone());
+            let tls = self.signaling_tls.clone();
             let address = SocketAddr::new(ip, self.signaling_port);
             world.domain(self.signaling).spawn(async move {
-                if let Err(cause) = signaling::run(net, address, relay, |_| {}).await {
+                let stopped = match tls {
+                    None => signaling::run(net, address, relay, |_| {}).await,
+                    Some(tls) => signaling::run_tls(net, address, relay, tls).await,
+                };
+                if let Err(cause) = stopped {
                     error!(%address, %cause, "the signaling relay stopped");
                 }
             });
@@ -182,8 +212,12 @@ impl IceService {
             tcp: on_ports(&self.tcp_ports),
         };
         let control = self.control.clone();
+        let config = TurnConfig {
+            secret: Some(turn_secret()),
+            ..TurnConfig::default()
+        };
         world.domain(host).spawn(async move {
-            match turn::start(net, &addresses, TurnConfig::default(), control).await {
+            match turn::start(net, &addresses, config, control).await {
                 // The server runs as long as its handle is held.
                 Ok(server) => {
                     std::future::pending::<()>().await;
@@ -193,4 +227,9 @@ impl IceService {
             }
         });
     }
+}
+
+/// What the signaling relay and the TURN servers of a world share.
+fn turn_secret() -> TurnSecret {
+    TurnSecret::new("ringtrue")
 }

@@ -1,11 +1,13 @@
 use super::*;
-use crate::signaling::engine_io::{EngineIoPacket, Frame};
 use crate::signaling::memory_net::{MemoryNet, envelope, identity, serve_relay, settings};
-use crate::signaling::message::CallMessage;
+use crate::signaling::message::{CallMessage, HangUpReason, TrickledCandidate};
 use crate::signaling::relay::RelayConfig;
+use crate::signaling::relay::turn_credentials::{TurnCredentialIssuer, TurnSecret};
 use crate::signaling::transport::ConnectPhase;
 use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
 use std::net::SocketAddr;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, accept_async};
 
@@ -33,6 +35,27 @@ async fn message(events: &mut Events) -> Envelope {
         if let SignalingEvent::Message(envelope) = next(events).await {
             return envelope;
         }
+    }
+}
+
+fn says(to: &str, call: &str, body: CallMessage) -> Envelope {
+    Envelope {
+        body,
+        ..envelope(to, call)
+    }
+}
+
+fn candidate(text: &str) -> CallMessage {
+    CallMessage::Candidate(TrickledCandidate {
+        candidate: text.into(),
+        sdp_mid: "0".into(),
+        username_fragment: "abcd".into(),
+    })
+}
+
+fn hang_up() -> CallMessage {
+    CallMessage::HangUp {
+        reason: HangUpReason::Normal,
     }
 }
 
@@ -78,10 +101,37 @@ impl Peer {
     }
 
     async fn text(&mut self) -> Utf8Bytes {
-        match self.0.next().await {
-            Some(Ok(Message::Text(text))) => text,
-            other => panic!("not a text frame: {other:?}"),
+        loop {
+            match self.0.next().await {
+                Some(Ok(Message::Text(text))) => return text,
+                // The client doubts the path.
+                Some(Ok(Message::Ping(_))) => {}
+                other => panic!("not a text frame: {other:?}"),
+            }
         }
+    }
+
+    /// The next message of a call, with the id by which it is answered.
+    async fn message(&mut self) -> (u64, Value) {
+        loop {
+            let text = self.text().await;
+            let event = text.strip_prefix("42").expect("an event");
+            let digits = event.find('[').expect("arguments");
+            let arguments: Value = serde_json::from_str(&event[digits..]).expect("json");
+            let frame = arguments[1].clone();
+            if arguments[0] == "call" && frame["kind"] == "message" {
+                return (event[..digits].parse().expect("an id"), frame);
+            }
+        }
+    }
+
+    /// Says that a device of the receiver has this message.
+    async fn acknowledge(&mut self, frame: &Value) {
+        let acknowledgement = json!(["call", {
+            "from": frame["to"], "device": "d", "to": frame["from"], "call": frame["call"],
+            "kind": "acknowledge", "up_to": frame["number"], "beyond": [],
+        }]);
+        self.say(&format!("42{acknowledgement}")).await;
     }
 }
 
@@ -101,7 +151,7 @@ async fn messages_go_from_client_to_client_in_order() {
         let received = message(&mut boris_events).await;
         assert_eq!(received.from, "anna");
         assert_eq!(received.call.0, call.to_string());
-        assert_eq!(received.body, CallMessage::Ringing);
+        assert_eq!(received.body, envelope("boris", "1").body);
     }
     anna.close().await;
 }
@@ -111,15 +161,12 @@ async fn what_is_sent_while_disconnected_goes_out_once_connected() {
     let net = MemoryNet::default();
     net.name("relay.example", &[[203, 0, 113, 1].into()]);
     let (anna, mut anna_events) = start(&net, "anna");
-    assert!(matches!(
-        next(&mut anna_events).await,
+    match next(&mut anna_events).await {
         SignalingEvent::ConnectFailed {
-            error: ConnectError::Network {
-                phase: ConnectPhase::Tcp,
-                ..
-            }
-        }
-    ));
+            error: SocketConnectError::Attempt(error),
+        } => assert_eq!(error.phase(), Some(ConnectPhase::Tcp), "{error:?}"),
+        other => panic!("{other:?}"),
+    }
     let anna = Arc::new(anna);
     let sends: Vec<_> = (0..5)
         .map(|call| {
@@ -128,12 +175,12 @@ async fn what_is_sent_while_disconnected_goes_out_once_connected() {
         })
         .collect();
     let _relay = serve_relay(&net, RelayConfig::default()).await;
-    for send in sends {
-        assert_eq!(send.await.expect("no panic"), Ok(()));
-    }
     let (_boris, mut boris_events) = start(&net, "boris");
     for call in 0..5 {
         assert_eq!(message(&mut boris_events).await.call.0, call.to_string());
+    }
+    for send in sends {
+        assert_eq!(send.await.expect("no panic"), Ok(()));
     }
 }
 
@@ -150,7 +197,7 @@ async fn the_send_buffer_is_bounded() {
         anna.send(envelope("boris", "2")),
     );
     assert!(first.is_err(), "the first one waits for a connection");
-    assert_eq!(second, Err(SendError::BufferFull { max: 1 }));
+    assert_eq!(second, Err(SendError::Full { max: 1 }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,25 +266,31 @@ async fn nothing_but_connect_and_pongs_comes_before_the_connect_reply() {
         peer.say("2").await;
         peer.say("2now").await;
         let connect = peer.text().await;
-        assert_eq!(connect.as_str(), r#"40{"token":"secret","user":"anna"}"#);
+        let auth: Value = serde_json::from_str(&connect[2..]).expect("json");
+        assert_eq!(
+            (&auth["user"], &auth["token"]),
+            (&json!("anna"), &json!("secret"))
+        );
+        assert_eq!(auth["device"].as_str().map(str::len), Some(32));
         assert_eq!(peer.text().await.as_str(), "3");
         assert_eq!(peer.text().await.as_str(), "3now");
-        let early = r#"42["call",{"id":1,"from":"boris","to":"anna","call":"early","body":{"type":"ringing"}}]"#;
+        let early = r#"42["call",{"from":"boris","device":"d","to":"anna","call":"early","kind":"message","number":1,"follows":0,"body":{"type":"offer","sdp":"v=0"}}]"#;
         peer.say(early).await;
         let nothing = timeout(Duration::from_secs(5), peer.text()).await;
         assert!(nothing.is_err(), "{nothing:?}");
         peer.say(r#"40{"sid":"s"}"#).await;
-        let event = peer.text().await;
-        assert!(event.starts_with(r#"420["call",{"#), "{event}");
-        peer.say("430[]").await;
+        let (id, frame) = peer.message().await;
+        peer.say(&format!("43{id}[]")).await;
+        peer.acknowledge(&frame).await;
         peer.say(early).await;
         peer.say("2").await;
-        assert_eq!(peer.text().await.as_str(), "3");
+        while peer.text().await.as_str() != "3" {}
     };
     let (sent, ()) = tokio::join!(anna.send(envelope("boris", "1")), server);
     assert_eq!(sent, Ok(()));
-    assert!(matches!(next(&mut events).await, SignalingEvent::Connected));
+    // What came before the connection was there is reported before it.
     assert_eq!(message(&mut events).await.call.0, "early");
+    assert!(matches!(next(&mut events).await, SignalingEvent::Connected));
     assert!(events.try_recv().is_err(), "the repetition is dropped");
 }
 
@@ -250,7 +303,7 @@ async fn garbage_and_close_frames_lead_to_a_reconnect() {
         Message::text(""),
         Message::text("9"),
         Message::text("42{"),
-        Message::text(r#"451-["a",{"_placeholder":true,"num":0}]"#),
+        Message::text(r#"4511-["a",{"_placeholder":true,"num":0}]"#),
         Message::text("1"),
         Message::Close(None),
     ];
@@ -264,7 +317,7 @@ async fn garbage_and_close_frames_lead_to_a_reconnect() {
             matches!(
                 event,
                 SignalingEvent::Disconnected {
-                    reason: DisconnectReason::Transport(_)
+                    reason: DisconnectReason::Transport(_) | DisconnectReason::Parse(_)
                 }
             ),
             "{message:?} gave {event:?}"
@@ -297,7 +350,7 @@ async fn a_server_that_accepts_and_closes_sees_growing_delays() {
     }
     let stable = script.join().await;
     connected(&mut events).await;
-    tokio::time::sleep(STABLE_AFTER).await;
+    tokio::time::sleep(settings().stable_after).await;
     drop(stable);
     let _ = next(&mut events).await;
     assert!(matches!(
@@ -336,8 +389,7 @@ async fn closing_says_goodbye() {
     let mut peer = script.join().await;
     connected(&mut events).await;
     let farewell = async {
-        let leave = EngineIoPacket::Message("1".into()).into_frame();
-        assert_eq!(Frame::Text(peer.text().await.to_string()), leave);
+        assert_eq!(peer.text().await.as_str(), "41");
         assert!(matches!(peer.0.next().await, Some(Ok(Message::Close(_)))));
     };
     tokio::join!(anna.close(), farewell);
@@ -363,10 +415,247 @@ async fn a_configuration_that_cannot_work_is_not_retried() {
         let net = Arc::new(net.clone());
         let (anna, mut events) = SignalingClient::start(net, config, identity("anna"));
         match next(&mut events).await {
-            SignalingEvent::ConnectFailed { error } => assert!(error.is_permanent()),
+            SignalingEvent::ConnectFailed { error } => assert!(error.is_final()),
             other => panic!("{other:?}"),
         }
         let sent = anna.send(envelope("boris", "1")).await;
         assert_eq!(sent, Err(SendError::Closed));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_done_once_the_other_device_has_it() {
+    let net = MemoryNet::default();
+    let _relay = serve_relay(&net, RelayConfig::default()).await;
+    let (anna, mut anna_events) = start(&net, "anna");
+    connected(&mut anna_events).await;
+    let mut send = anna.send(envelope("boris", "1"));
+    anna.flushed().await;
+    let early = timeout(Duration::from_secs(10), &mut send).await;
+    assert!(early.is_err(), "the server has it, and boris does not");
+    let (_boris, mut boris_events) = start(&net, "boris");
+    assert_eq!(message(&mut boris_events).await.call.0, "1");
+    assert_eq!(send.await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_nobody_acknowledges_expires() {
+    let net = MemoryNet::default();
+    let _relay = serve_relay(&net, RelayConfig::default()).await;
+    let (anna, _events) = start(&net, "anna");
+    let start = Instant::now();
+    let limit = Duration::from_mins(1);
+    let sent = anna.send(envelope("boris", "1")).await;
+    assert_eq!(sent, Err(SendError::Expired { limit }));
+    assert_eq!(start.elapsed(), limit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_carried_in_order_and_its_candidates_as_they_come() {
+    let net = MemoryNet::default();
+    let script = Script::new(&net).await;
+    let (_anna, mut events) = start(&net, "anna");
+    let mut peer = script.join().await;
+    let bodies = [
+        (3, Some(1), json!({"type": "hang-up", "reason": "normal"})),
+        (2, None, json!({"type": "end-of-candidates", "ufrag": "u"})),
+        (1, Some(0), json!({"type": "offer", "sdp": "v=0"})),
+    ];
+    for (number, follows, body) in bodies {
+        let frame = json!(["call", {
+            "from": "boris", "device": "d", "to": "anna", "call": "1", "kind": "message",
+            "number": number, "follows": follows, "body": body,
+        }]);
+        peer.say(&format!("42{number}{frame}")).await;
+    }
+    let mut kinds = Vec::new();
+    while kinds.len() < 3 {
+        kinds.push(message(&mut events).await.body.kind());
+    }
+    assert_eq!(kinds, ["end-of-candidates", "offer", "hang-up"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_acknowledged_goes_out_again_on_the_next_connection() {
+    let net = MemoryNet::default();
+    let script = Script::new(&net).await;
+    let (anna, _events) = start(&net, "anna");
+    let server = async {
+        let mut peer = script.join().await;
+        let (id, first) = peer.message().await;
+        // The server has it, and loses its memory.
+        peer.say(&format!("43{id}[{{\"delivered\":1}}]")).await;
+        drop(peer);
+        let mut peer = script.join().await;
+        let (_, second) = peer.message().await;
+        assert_eq!(second, first);
+        peer.acknowledge(&second).await;
+        peer
+    };
+    let (sent, _peer) = tokio::join!(anna.send(envelope("boris", "1")), server);
+    assert_eq!(sent, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_final_unless_it_is_of_the_moment() {
+    let net = MemoryNet::default();
+    let script = Script::new(&net).await;
+    let (anna, _events) = start(&net, "anna");
+    let server = async {
+        let mut peer = script.join().await;
+        for code in ["too-fast", "not-a-member"] {
+            let (id, _) = peer.message().await;
+            let answer = json!([{"error": format!("it is {code}"), "code": code}]);
+            peer.say(&format!("43{id}{answer}")).await;
+        }
+        peer
+    };
+    let (sent, _peer) = tokio::join!(anna.send(envelope("boris", "1")), server);
+    let message = "it is not-a-member".into();
+    assert_eq!(sent, Err(SendError::Refused { message }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_may_exit_once_the_server_has_everything() {
+    let net = MemoryNet::default();
+    let script = Script::new(&net).await;
+    let (anna, _events) = start(&net, "anna");
+    anna.flushed().await;
+    let _first = anna.send(envelope("boris", "1"));
+    let flushed = anna.flushed();
+    let _second = anna.send(envelope("boris", "2"));
+    tokio::pin!(flushed);
+    let mut peer = script.join().await;
+    let (first, _) = peer.message().await;
+    let (second, _) = peer.message().await;
+    let early = timeout(Duration::from_secs(1), &mut flushed).await;
+    assert!(early.is_err(), "the server has not answered");
+    peer.say(&format!("43{first}[{{\"delivered\":0}}]")).await;
+    flushed.await;
+    let both = anna.flushed();
+    peer.say(&format!("43{second}[{{\"delivered\":0}}]")).await;
+    both.await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_nobody_waits_for_is_taken_back() {
+    let net = MemoryNet::default();
+    let script = Script::new(&net).await;
+    let (anna, _events) = start(&net, "anna");
+    drop(anna.send(envelope("boris", "1")));
+    let _second = anna.send(envelope("boris", "2"));
+    let mut peer = script.join().await;
+    let (_, frame) = peer.message().await;
+    assert_eq!(frame["call"], "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_closed_call_only_the_hang_up_goes_out() {
+    let net = MemoryNet::default();
+    let script = Script::new(&net).await;
+    let (anna, _events) = start(&net, "anna");
+    let offer = anna.send(envelope("boris", "1"));
+    let trickled = anna.send(says("boris", "1", candidate("candidate:1")));
+    let farewell = anna.send(says("boris", "1", hang_up()));
+    anna.close_call(CallId("1".into()));
+    assert_eq!(offer.await, Err(SendError::Closed));
+    assert_eq!(trickled.await, Err(SendError::Closed));
+    let mut peer = script.join().await;
+    let (_, frame) = peer.message().await;
+    assert_eq!(frame["body"]["type"], "hang-up");
+    peer.acknowledge(&frame).await;
+    assert_eq!(farewell.await, Ok(()));
+    let late = anna.send(says("boris", "1", candidate("candidate:2")));
+    assert_eq!(late.await, Err(SendError::Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unacknowledged_message_finds_a_dead_path_long_before_the_heartbeat() {
+    let net = MemoryNet::default();
+    let _relay = serve_relay(&net, RelayConfig::default()).await;
+    let (anna, mut events) = start(&net, "anna");
+    let (_boris, mut boris_events) = start(&net, "boris");
+    connected(&mut events).await;
+    connected(&mut boris_events).await;
+    net.freeze_all();
+    let frozen = Instant::now();
+    let _send = anna.send(envelope("boris", "1"));
+    let event = next(&mut events).await;
+    let is_found = matches!(
+        event,
+        SignalingEvent::Disconnected {
+            reason: DisconnectReason::PathCheck { .. }
+        }
+    );
+    assert!(is_found, "{event:?}");
+    // Three seconds until the doubt, and three for the server to show a sign of life.
+    assert_eq!(frozen.elapsed().as_secs(), 6);
+    connected(&mut events).await;
+    assert_eq!(frozen.elapsed().as_secs(), 6, "at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_is_doubted_is_checked_and_a_live_one_stays() {
+    let net = MemoryNet::default();
+    let _relay = serve_relay(&net, RelayConfig::default()).await;
+    let (anna, mut events) = start(&net, "anna");
+    connected(&mut events).await;
+    anna.check_path();
+    let nothing = timeout(Duration::from_secs(20), events.recv()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    net.freeze_all();
+    anna.check_path();
+    let doubted = Instant::now();
+    connected(&mut events).await;
+    assert_eq!(doubted.elapsed(), settings().check_limit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_network_is_used_at_once() {
+    let net = MemoryNet::default();
+    let _relay = serve_relay(&net, RelayConfig::default()).await;
+    let (anna, mut events) = start(&net, "anna");
+    connected(&mut events).await;
+    let changed = Instant::now();
+    net.freeze_all();
+    anna.network_changed();
+    connected(&mut events).await;
+    assert_eq!(changed.elapsed().as_secs(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn turn_credentials_are_fetched_on_demand_and_before_they_end() {
+    let net = MemoryNet::default();
+    let date = || std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let ttl = Duration::from_secs(100);
+    let secret = TurnSecret::new("secret");
+    let turn = TurnCredentialIssuer::new(secret.clone(), Vec::new(), ttl, date);
+    let config = RelayConfig {
+        turn: Some(turn),
+        ..RelayConfig::default()
+    };
+    let _relay = serve_relay(&net, config).await;
+    let (anna, mut events) = start(&net, "anna");
+    connected(&mut events).await;
+    let nothing = timeout(Duration::from_mins(5), events.recv()).await;
+    assert!(nothing.is_err(), "nobody has asked: {nothing:?}");
+    anna.keep_turn_credentials();
+    let asked = Instant::now();
+    for second in [0, 75, 150] {
+        let SignalingEvent::TurnCredentials(given) = next(&mut events).await else {
+            panic!("something else");
+        };
+        assert_eq!(asked.elapsed().as_secs(), second);
+        assert_eq!(given.expires_at, Instant::now() + ttl);
+        let username = given.credentials.username;
+        assert_eq!(username, "1700000100:anna");
+        assert_eq!(given.credentials.password, secret.credential(&username));
+    }
+    net.cut_all();
+    connected(&mut events).await;
+    let event = next(&mut events).await;
+    assert!(
+        matches!(event, SignalingEvent::TurnCredentials(_)),
+        "{event:?}"
+    );
 }

@@ -96,7 +96,7 @@ impl Upgrade {
         }
     }
 
-    /// A packet came over the WebSocket.
+    /// A packet came over the WebSocket. Those that come after the move are the session's.
     ///
     /// # Errors
     ///
@@ -108,11 +108,12 @@ impl Upgrade {
     ) -> Result<(), UpgradeError> {
         let is_answer = matches!(packet, EngineIoPacket::Pong(text) if text == PROBE);
         match self.state {
-            State::Probing { .. } if is_answer => {
+            State::Probing { .. } if is_answer && self.unsent.is_none() => {
                 let deadline = now + PAUSE_LIMIT;
                 self.state = State::Pausing { deadline };
                 Ok(())
             }
+            State::Complete => Ok(()),
             _ if matches!(packet, EngineIoPacket::Noop) => Ok(()),
             _ => Err(self.fail(UpgradeError::OutOfTurn {
                 found: format!("{packet:?}"),
@@ -177,5 +178,142 @@ impl Upgrade {
         self.state = State::Failed;
         self.unsent = None;
         error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn answer() -> EngineIoPacket {
+        EngineIoPacket::Pong(PROBE.into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r16_the_session_moves_once_the_probe_is_answered_and_polling_is_quiet() {
+        let now = Instant::now();
+        let mut upgrade = Upgrade::new(now);
+        assert_eq!(upgrade.poll_transmit(), None);
+        upgrade.handle_opened();
+        let probe = EngineIoPacket::Ping("probe".into());
+        assert_eq!(upgrade.poll_transmit(), Some(probe));
+        assert!(!upgrade.is_pausing());
+        // Nobody asked for that yet.
+        upgrade.handle_paused();
+        assert_eq!(upgrade.poll_transmit(), None);
+        upgrade.handle_packet(now, &answer()).expect("the answer");
+        assert!(upgrade.is_pausing() && !upgrade.is_complete());
+        assert_eq!(upgrade.poll_transmit(), None);
+        upgrade.handle_paused();
+        assert!(!upgrade.is_pausing() && upgrade.is_complete());
+        assert_eq!(upgrade.poll_transmit(), Some(EngineIoPacket::Upgrade));
+        assert_eq!(upgrade.poll_timeout(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r18_a_probe_fails_after_ten_seconds_and_so_does_a_pause() {
+        let start = Instant::now();
+        let late = start + PROBE_LIMIT;
+        let just_before = late - Duration::from_millis(1);
+        let mut upgrade = Upgrade::new(start);
+        assert_eq!(upgrade.poll_timeout(), Some((late, UpgradeTimer::Probe)));
+        upgrade.handle_opened();
+        assert!(upgrade.poll_transmit().is_some());
+        assert_eq!(upgrade.handle_timeout(just_before), Ok(()));
+        let mut paused = upgrade.clone();
+        let limit = PROBE_LIMIT;
+        assert_eq!(
+            upgrade.handle_timeout(late),
+            Err(UpgradeError::NoAnswer { limit })
+        );
+        assert_eq!(upgrade.poll_transmit(), None, "it is given up");
+
+        paused
+            .handle_packet(just_before, &answer())
+            .expect("in time");
+        assert_eq!(paused.handle_timeout(late), Ok(()));
+        let limit = PAUSE_LIMIT;
+        assert_eq!(
+            paused.handle_timeout(just_before + PAUSE_LIMIT),
+            Err(UpgradeError::NoPause { limit })
+        );
+        paused.handle_paused();
+        assert_eq!(paused.poll_transmit(), None);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Input {
+        Opened,
+        Packet(EngineIoPacket),
+        Paused,
+        Wait(Duration),
+        Transmit,
+    }
+
+    fn inputs() -> impl Strategy<Value = Vec<Input>> {
+        let input = prop_oneof![
+            1 => Just(Input::Opened),
+            4 => Just(Input::Packet(answer())),
+            1 => Just(Input::Packet(EngineIoPacket::Noop)),
+            1 => Just(Input::Packet(EngineIoPacket::Pong(String::new()))),
+            3 => Just(Input::Paused),
+            1 => (0_u64..4000).prop_map(|wait| Input::Wait(Duration::from_millis(wait))),
+            3 => Just(Input::Transmit),
+        ];
+        prop::collection::vec(input, 0..16)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_the_session_moves_after_an_answer_and_a_pause_or_not_at_all(
+            inputs in inputs()
+        ) {
+            // The steps that have been seen, in the only order in which they count.
+            let mut steps = 0;
+            let mut has_failed = false;
+            let mut sent = Vec::new();
+            let mut now = Instant::now();
+            let mut upgrade = Upgrade::new(now);
+            for input in inputs {
+                let outcome = match input {
+                    Input::Opened => {
+                        upgrade.handle_opened();
+                        steps = if has_failed { steps } else { steps.max(1) };
+                        Ok(())
+                    }
+                    Input::Packet(packet) => {
+                        if packet == answer() && steps == 1 && !sent.is_empty() && !has_failed {
+                            steps = 2;
+                        }
+                        upgrade.handle_packet(now, &packet)
+                    }
+                    Input::Paused => {
+                        upgrade.handle_paused();
+                        if steps == 2 && !has_failed {
+                            steps = 3;
+                        }
+                        Ok(())
+                    }
+                    Input::Wait(wait) => {
+                        now += wait;
+                        upgrade.handle_timeout(now)
+                    }
+                    Input::Transmit => {
+                        sent.extend(upgrade.poll_transmit());
+                        Ok(())
+                    }
+                };
+                has_failed |= outcome.is_err();
+                prop_assert_eq!(upgrade.is_complete(), steps == 3 && !has_failed);
+                prop_assert_eq!(upgrade.is_pausing(), steps == 2 && !has_failed);
+                prop_assert!(!has_failed || upgrade.poll_transmit().is_none());
+                prop_assert!(!has_failed || upgrade.poll_timeout().is_none());
+            }
+            sent.extend(upgrade.poll_transmit());
+            let moves = sent.iter().filter(|packet| **packet == EngineIoPacket::Upgrade);
+            prop_assert!(moves.count() <= usize::from(steps == 3));
+            prop_assert!(sent.len() <= 2);
+        }
     }
 }

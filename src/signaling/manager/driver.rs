@@ -12,7 +12,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value};
 use tokio::select;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::event::SocketEvent;
@@ -69,14 +69,16 @@ pub(in crate::signaling) enum Command {
 
 type EventSender = mpsc::UnboundedSender<(SocketEvent, BacklogSlot)>;
 
-/// Starts the task of a manager. It ends when the sender is dropped and the farewell is said.
+/// Starts the task of a manager. It ends when the sender is dropped and the farewell is said; then
+/// the receiver is told so.
 pub(in crate::signaling) fn start(
     net: Arc<dyn Net>,
     url: String,
     options: EngineOptions,
     config: &SignalingConfig,
-) -> mpsc::UnboundedSender<Command> {
+) -> (mpsc::UnboundedSender<Command>, watch::Receiver<()>) {
     let (commands, inbox) = mpsc::unbounded_channel();
+    let (running, ended) = watch::channel(());
     let generator = ChaCha8Rng::from_rng(&mut rand::rng());
     let driver = Driver {
         net,
@@ -88,8 +90,11 @@ pub(in crate::signaling) fn start(
         pending: BTreeMap::new(),
         backlog: Arc::default(),
     };
-    tokio::spawn(driver.run(inbox));
-    commands
+    tokio::spawn(async move {
+        driver.run(inbox).await;
+        drop(running);
+    });
+    (commands, ended)
 }
 
 /// A place in the backlog, which an event holds until the application has it or drops it.

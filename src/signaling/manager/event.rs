@@ -178,16 +178,25 @@ impl SocketConnectError {
         }
     }
 
-    /// The step whose time ran out, where that is what happened.
+    /// The step whose time ran out, where that is what happened; of several transports, the last
+    /// one's.
     #[must_use]
     pub fn timed_out_phase(&self) -> Option<ConnectPhase> {
         match self {
             Self::NamespaceTimedOut { .. } => Some(ConnectPhase::Namespace),
-            Self::Attempt(error) => match **error {
-                ConnectError::TimedOut { phase, .. } => Some(phase),
-                _ => None,
-            },
-            _ => None,
+            Self::Attempt(error) => timed_out_phase(error),
+            Self::Lost(_) | Self::Refused(_) | Self::OldProtocol => None,
         }
+    }
+}
+
+fn timed_out_phase(error: &ConnectError) -> Option<ConnectPhase> {
+    match error {
+        ConnectError::TimedOut { phase, .. } => Some(*phase),
+        ConnectError::EveryTransport { failures } => {
+            let (_, last) = failures.last()?;
+            timed_out_phase(last)
+        }
+        _ => None,
     }
 }

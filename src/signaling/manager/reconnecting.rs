@@ -59,15 +59,15 @@ impl Manager {
         }
     }
 
-    pub(super) fn on_attempt_failed(&mut self, now: Instant, error: Arc<ConnectError>) {
+    pub(super) fn on_attempt_failed(&mut self, now: Instant, error: &Arc<ConnectError>) {
         self.tell_wanted(|| SocketEvent::ConnectFailed {
-            error: SocketConnectError::Attempt(Arc::clone(&error)),
+            error: SocketConnectError::Attempt(Arc::clone(error)),
         });
         let attempt = self.attempt;
         if attempt > 0 {
             self.tell_wanted(|| SocketEvent::ReconnectError {
                 attempt,
-                error: Arc::clone(&error),
+                error: Arc::clone(error),
             });
         }
         if error.is_permanent() {

@@ -74,7 +74,7 @@ struct State {
     board: Switchboard,
     /// The sockets of the sessions that have joined.
     sockets: BTreeMap<Sid, SocketRef>,
-    /// The sessions that were closed for good reason, until their streams are gone.
+    /// The sessions that the relay has closed, until their streams are gone.
     closing: BTreeMap<Device, Vec<Sid>>,
 }
 
@@ -133,6 +133,12 @@ impl Hub {
     pub(super) fn counts(&self) -> (usize, usize) {
         let state = self.lock();
         (state.board.sessions(), state.board.calls())
+    }
+
+    #[cfg(test)]
+    pub(super) fn holds_nothing(&self) -> bool {
+        let state = self.lock();
+        state.board.is_empty() && state.sockets.is_empty() && state.closing.is_empty()
     }
 
     /// Closes every connection: in order until `deadline`, and then by force.
@@ -350,26 +356,40 @@ impl Hub {
 
     /// Admits a session. An older one of its device is closed first, and gone.
     async fn admit(self: &Arc<Self>, id: Sid, device: &Device) -> Result<(), AdmissionError> {
+        let patience = Instant::now() + REPLACEMENT_LIMIT;
         loop {
-            let (older, socket) = {
+            let (older, socket, closing) = {
                 let mut state = self.lock();
                 if !self.is_serving() {
                     return Err(AdmissionError::ShuttingDown);
                 }
-                let Some(older) = state.board.predecessor(device)? else {
+                let older = state.board.predecessor(device)?;
+                let socket = older.and_then(|older| {
+                    state.take_out(older);
+                    state.sockets.remove(&older)
+                });
+                let closing = state.closing.get(device).cloned().unwrap_or_default();
+                if older.is_none() && (closing.is_empty() || Instant::now() >= patience) {
                     state.board.admit(Instant::now(), id, device.clone());
                     return Ok(());
-                };
-                state.take_out(older);
-                (older, state.sockets.remove(&older))
+                }
+                (older, socket, closing)
             };
-            self.close(older, socket);
-            let gone = timeout(REPLACEMENT_LIMIT, self.streams.gone(older)).await;
-            if gone.is_err() {
-                tracing::warn!(session = %older, "a replaced connection is not gone yet");
+            if let Some(older) = older {
+                self.close(older, socket);
             }
-            self.lock()
-                .log_disconnected(device, "replaced by a newer connection");
+            for session in closing {
+                if timeout_at(patience, self.streams.gone(session))
+                    .await
+                    .is_err()
+                {
+                    tracing::warn!(%session, "a replaced connection is not gone yet");
+                }
+            }
+            if older.is_some() {
+                self.lock()
+                    .log_disconnected(device, "replaced by a newer connection");
+            }
         }
     }
 }

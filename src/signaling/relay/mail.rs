@@ -290,7 +290,7 @@ mod tests {
             let mut mail = mail();
             let mut receipts = Vec::new();
             for (to, number, bytes, forget) in steps {
-                if let (true, Some(receipt)) = (forget, receipts.pop()) {
+                if forget && let Some(receipt) = receipts.pop() {
                     mail.forget(receipt);
                 }
                 if let (receipt, Ok(())) = put(&mut mail, &to.to_string(), number, bytes) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::SocketError;
 use crate::config::{ConnectionReuse, SignalingConfig};
@@ -25,6 +25,8 @@ pub(super) struct Registry {
 #[derive(Debug)]
 pub(super) struct ManagerHandle {
     commands: mpsc::UnboundedSender<Command>,
+    /// Closed once the manager's task has ended.
+    ended: watch::Receiver<()>,
     claims: Mutex<Claims>,
 }
 
@@ -85,8 +87,10 @@ impl Registry {
         }
         let options = EngineOptions::new(endpoint, &config);
         let net = Arc::clone(&self.net);
+        let (commands, ended) = driver::start(net, url, options, &config);
         let manager = Arc::new(ManagerHandle {
-            commands: driver::start(net, url, options, &config),
+            commands,
+            ended,
             claims: Mutex::default(),
         });
         if may_be_shared {
@@ -110,6 +114,16 @@ impl ManagerHandle {
     pub(super) fn send(&self, command: Command) {
         if self.commands.send(command).is_err() {
             tracing::error!("the task of a connection manager ended before its sockets");
+        }
+    }
+
+    /// Waits until the manager's task has ended, for which this and everything else that holds the
+    /// manager has to be dropped.
+    pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut ended = self.ended.clone();
+        async move {
+            // Nothing is ever sent: the only news is the end.
+            while ended.changed().await.is_ok() {}
         }
     }
 

@@ -72,8 +72,8 @@ pub struct Acknowledgement {
 /// What came of an emit with acknowledgement.
 pub type Outcome = Result<Acknowledgement, AcknowledgementError>;
 
-/// Why there is no answer to an event. The peer may have received it in all cases but
-/// [`Dropped`](Self::Dropped).
+/// Why there is no answer to an event. Unless it was [dropped](Self::Dropped) by a socket without
+/// retries, the peer may have received it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AcknowledgementError {
     /// No answer came in time. An event that was still waiting then is never written.

@@ -55,14 +55,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn object(value: Value) -> Option<Map<String, Value>> {
+    fn object(value: &Value) -> Option<Map<String, Value>> {
         value.as_object().cloned()
     }
 
     #[test]
     fn a_session_is_recovered_by_pid_and_offset() {
         let mut recovery = Recovery::default();
-        let auth = object(json!({"token": "t"})).expect("an object");
+        let auth = object(&json!({"token": "t"})).expect("an object");
         let mut arguments = vec![json!("text")];
         recovery.take_offset(&mut arguments);
         assert_eq!(arguments, ["text"]);
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(recovery.on_joined(Some("p".into())), Recovered::No);
         assert_eq!(
             recovery.connect_payload(&auth),
-            object(json!({"pid": "p", "token": "t"}))
+            object(&json!({"pid": "p", "token": "t"}))
         );
         let mut arguments = vec![json!("text"), json!("offset")];
         recovery.take_offset(&mut arguments);
@@ -81,14 +81,14 @@ mod tests {
         assert_eq!(arguments, [json!(1)]);
         assert_eq!(
             recovery.connect_payload(&auth),
-            object(json!({"pid": "p", "offset": "offset", "token": "t"}))
+            object(&json!({"pid": "p", "offset": "offset", "token": "t"}))
         );
 
         assert_eq!(recovery.on_joined(Some("p".into())), Recovered::Yes);
         assert_eq!(recovery.on_joined(Some("q".into())), Recovered::No);
         assert_eq!(
             recovery.connect_payload(&Map::new()),
-            object(json!({"pid": "q"}))
+            object(&json!({"pid": "q"}))
         );
         assert_eq!(recovery.on_joined(None), Recovered::No);
         assert_eq!(recovery.connect_payload(&Map::new()), None);

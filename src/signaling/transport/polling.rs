@@ -76,7 +76,9 @@ impl PollingTransport {
             response
         });
         let response = response.await.map_err(TransportError::from);
-        let packets = response.and_then(read).map_err(at(*phase))?;
+        let packets = response
+            .and_then(|response| read(&response))
+            .map_err(at(*phase))?;
         *phase = ConnectPhase::Open;
         let mut inbox = VecDeque::from(packets);
         match inbox.pop_front() {
@@ -176,7 +178,7 @@ impl PollingTransport {
                 self.polls.start(HttpRequest::Get);
             }
             let response = ready!(self.polls.poll_response(context))?;
-            self.inbox = read(response)?.into();
+            self.inbox = read(&response)?.into();
             if self
                 .inbox
                 .iter()
@@ -203,8 +205,8 @@ fn at(phase: ConnectPhase) -> impl Fn(TransportError) -> ConnectError {
     move |source| ConnectError::Transport { phase, source }
 }
 
-fn read(response: HttpResponse) -> Result<Vec<EngineIoPacket>, TransportError> {
-    accept(&response)?;
+fn read(response: &HttpResponse) -> Result<Vec<EngineIoPacket>, TransportError> {
+    accept(response)?;
     Ok(payload::decode(&response.body)?)
 }
 
@@ -229,5 +231,37 @@ fn is_session_unknown(body: &[u8]) -> bool {
         Some(Value::Number(code)) => code.to_string() == SESSION_UNKNOWN,
         Some(Value::String(code)) => code == SESSION_UNKNOWN,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(body: &'static str) -> TransportError {
+        let response = HttpResponse {
+            status: StatusCode::BAD_REQUEST,
+            body: body.into(),
+        };
+        accept(&response).expect_err("an error")
+    }
+
+    #[test]
+    fn r19_an_unknown_session_is_told_from_other_errors() {
+        for body in [
+            r#"{"code":1,"message":"Session ID unknown"}"#,
+            r#"{"code":"1","message":"Session ID unknown"}"#,
+        ] {
+            assert!(matches!(refusal(body), TransportError::SessionUnknown));
+        }
+        for body in [
+            r#"{"code":3,"message":"Bad request"}"#,
+            r#"{"code":11}"#,
+            "[1]",
+            "<html>",
+            "",
+        ] {
+            assert!(matches!(refusal(body), TransportError::Http(_)), "{body}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ringtrue::net::Net;
+use ringtrue::net::tls::TlsTrust;
 use ringtrue_sim::determinism::{self, Capture, Plugs, has_panicked, run_on_own_thread};
 use ringtrue_sim::fault::Breakage;
 use ringtrue_sim::net::link::{LinkConfig, LinkPair};
@@ -17,6 +18,7 @@ use ringtrue_sim::net::loss::Probability;
 use ringtrue_sim::net::topology::{Families, HostId, NetworkConfig, Topology};
 use ringtrue_sim::scenario::value::parse_percentage;
 use ringtrue_sim::seed::Seed;
+use ringtrue_sim::server::certificate::Authority;
 use ringtrue_sim::trace::digest::Chain;
 use ringtrue_sim::trace::log::TraceLayer;
 use ringtrue_sim::trace::{Event, EventKind, Observer, Recorder};
@@ -27,10 +29,12 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::server::Server;
 
-/// The server's name. It listens on the port that every client takes.
+/// The server's name. It listens where every client looks for it, with TLS and without.
 pub(crate) const HOST: &str = "server.example";
 pub(crate) const URL: &str = "http://server.example";
+pub(crate) const TLS_URL: &str = "https://server.example";
 const PORT: u16 = 80;
+const TLS_PORT: u16 = 443;
 
 /// No body has more to wait for.
 const LIMIT: Duration = Duration::from_mins(20);
@@ -58,6 +62,8 @@ pub(crate) struct Bench {
     pub(crate) server: Server,
     pub(crate) link: Link,
     pub(crate) seed: u64,
+    /// The certificates that the server's own authority makes.
+    pub(crate) trust: TlsTrust,
     deeds: Arc<Mutex<VecDeque<Deed>>>,
 }
 
@@ -70,6 +76,8 @@ enum Deed {
     SwitchOn,
     Pause,
     Resume,
+    /// The client stands still for so long.
+    Suspend(Duration),
     PowerOff,
     PowerOn,
 }
@@ -171,14 +179,24 @@ where
     });
     let logs = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
     let address = SocketAddr::new(addresses[0], PORT);
-    world.listen_in(client, [address].into());
-    start(&mut world, host, addresses[0], server);
+    let authority = Arc::new(Authority::new());
+    let tls_address = SocketAddr::new(addresses[0], TLS_PORT);
+    world.listen_in(client, [address, tls_address].into());
+    let place = Place {
+        client,
+        host,
+        address: addresses[0],
+        authority: Arc::clone(&authority),
+        server: server.clone(),
+    };
+    place.start(&mut world);
 
     let bench = Bench {
         net: world.net(client),
         server: server.clone(),
         link,
         seed,
+        trust: authority.trust(),
         deeds: Arc::default(),
     };
     let deeds = Arc::clone(&bench.deeds);
@@ -189,6 +207,7 @@ where
         finished.store(true, Ordering::Relaxed);
     });
     let mut result = Ok(());
+    let mut asleep_until = None;
     while !done.load(Ordering::Relaxed) && !has_panicked() {
         if world.now() > LIMIT {
             result = Err(format!("the body has not ended within {LIMIT:?}"));
@@ -196,7 +215,14 @@ where
         }
         let due = std::mem::take(&mut *deeds.lock().unwrap_or_else(PoisonError::into_inner));
         for deed in due {
-            deed.take(&mut world, client, host, address, server);
+            if let Deed::Suspend(wait) = deed {
+                asleep_until = Some(world.now() + wait);
+            }
+            place.act(&mut world, deed);
+        }
+        if asleep_until.is_some_and(|until| until <= world.now()) {
+            asleep_until = None;
+            world.resume(client);
         }
         world.step();
     }
@@ -210,39 +236,50 @@ where
     result
 }
 
-fn start(world: &mut World, host: HostId, address: IpAddr, server: &Server) {
-    let net: Arc<dyn Net> = world.net(host);
-    let serving = server.clone().run(net, SocketAddr::new(address, PORT));
-    world.domain(host).spawn(serving);
+/// Where everything is in a world.
+struct Place {
+    client: HostId,
+    host: HostId,
+    address: IpAddr,
+    authority: Arc<Authority>,
+    server: Server,
 }
 
-impl Deed {
-    fn take(
-        self,
-        world: &mut World,
-        client: HostId,
-        host: HostId,
-        address: SocketAddr,
-        server: &Server,
-    ) {
-        match self {
-            Self::Break(how) => {
-                world.break_connections(client, |remote| remote == address, how);
+impl Place {
+    fn start(&self, world: &mut World) {
+        let net: Arc<dyn Net> = world.net(self.host);
+        let plain = SocketAddr::new(self.address, PORT);
+        let serving = self.server.clone().run(Arc::clone(&net), plain);
+        world.domain(self.host).spawn(serving);
+        let tls = SocketAddr::new(self.address, TLS_PORT);
+        let authority = Arc::clone(&self.authority);
+        let serving = self.server.clone().run_tls(net, tls, HOST, authority);
+        world.domain(self.host).spawn(serving);
+    }
+
+    fn act(&self, world: &mut World, deed: Deed) {
+        let Self { client, host, .. } = *self;
+        match deed {
+            Deed::Break(how) => {
+                world.break_connections(client, |remote| remote.ip() == self.address, how);
             }
-            Self::CutAtFrame(cut) => world.cut_at(client, cut),
-            Self::SwitchOff => world.switch_off(host),
-            Self::SwitchOn => world.switch_on(host),
-            Self::Pause => {
+            Deed::CutAtFrame(cut) => world.cut_at(client, cut),
+            Deed::SwitchOff => world.switch_off(host),
+            Deed::SwitchOn => world.switch_on(host),
+            Deed::Pause => {
                 world.pause(host);
             }
-            Self::Resume => world.resume(host),
-            Self::PowerOff => {
-                world.power_off(host);
-                server.forget_sessions();
+            Deed::Resume => world.resume(host),
+            Deed::Suspend(_) => {
+                world.pause(client);
             }
-            Self::PowerOn => {
+            Deed::PowerOff => {
+                world.power_off(host);
+                self.server.forget_sessions();
+            }
+            Deed::PowerOn => {
                 world.switch_on(host);
-                start(world, host, address.ip(), server);
+                self.start(world);
             }
         }
     }
@@ -282,6 +319,11 @@ impl Bench {
     /// Lets it go on.
     pub(crate) fn resume_server(&self) {
         self.take(Deed::Resume);
+    }
+
+    /// Makes the client stand still for so long, its timers included.
+    pub(crate) fn suspend(&self, wait: Duration) {
+        self.take(Deed::Suspend(wait));
     }
 
     /// Ends the server without a word.

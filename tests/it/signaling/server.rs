@@ -16,18 +16,21 @@ use std::time::Duration;
 
 use ringtrue::net::{Net, StreamListener};
 use ringtrue_sim::determinism;
+use ringtrue_sim::scenario::model::CertificateKind;
+use ringtrue_sim::server::certificate::Authority;
 use tokio::sync::{mpsc, watch};
 
 use self::connection::Connection;
 use self::record::Entry;
 pub(crate) use self::record::{Ending, Message, Record, Request, Seen};
+pub(crate) use self::session::to_base64;
 use self::session::{Carrier, Life, Session};
 
 /// What a server says of itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The whole open packet without its type, in place of the fields below. `SID` in it is the
-    /// session's.
+    /// session's number.
     pub(crate) open: Option<String>,
     pub(crate) upgrades: Vec<&'static str>,
     pub(crate) ping_interval: Duration,
@@ -37,8 +40,19 @@ pub(crate) struct Settings {
     /// What follows the namespace in a CONNECT reply, `SID` being a name of the socket; `None`
     /// leaves CONNECT unanswered.
     pub(crate) connect_reply: Option<String>,
-    /// The names that sessions get, before their numbers.
-    pub(crate) sid_prefix: &'static str,
+    /// What a connection with TLS is shown; `None` leaves its first message unanswered.
+    pub(crate) certificate: Option<CertificateKind>,
+    /// Whether a WebSocket gets its open packet.
+    pub(crate) opening: Opening,
+}
+
+/// What a WebSocket without a session gets first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// Its open packet.
+    Usual,
+    /// Nothing.
+    Withheld,
 }
 
 /// When a server sends pings.
@@ -113,6 +127,8 @@ struct State {
     accepted: u64,
     sessions: BTreeMap<String, Session>,
     opened: u64,
+    /// The session that was opened last.
+    latest: String,
     joined: u64,
     commands: BTreeMap<u64, mpsc::UnboundedSender<Command>>,
 }
@@ -127,7 +143,8 @@ impl Default for Settings {
             max_payload: Some(1_000_000),
             pings: Pings::AfterInterval,
             connect_reply: Some(r#"{"sid":"SID"}"#.to_owned()),
-            sid_prefix: "session-",
+            certificate: Some(CertificateKind::Valid),
+            opening: Opening::Usual,
         }
     }
 }
@@ -148,6 +165,7 @@ impl Server {
             accepted: 0,
             sessions: BTreeMap::new(),
             opened: 0,
+            latest: String::new(),
             joined: 0,
             commands: BTreeMap::new(),
         };
@@ -174,16 +192,23 @@ impl Server {
 
     /// Sends a packet in the session that was opened last.
     pub(crate) fn send(&self, packet: Message) {
-        let mut state = self.lock();
-        let sid = state.sid(state.opened);
-        if let Some(session) = state.sessions.get_mut(&sid) {
-            session.push(packet);
-        }
+        let sid = self.lock().latest.clone();
+        self.push(&sid, packet);
     }
 
     /// Sends a text packet, such as `2` or `42["x"]`, in the session that was opened last.
     pub(crate) fn say(&self, text: &str) {
         self.send(Message::text(text));
+    }
+
+    /// Sends packets that go together, where they can.
+    pub(crate) fn say_all(&self, packets: Vec<Message>) {
+        let mut state = self.lock();
+        let sid = state.latest.clone();
+        if let Some(session) = state.sessions.get_mut(&sid) {
+            session.outbox.extend(packets);
+            session.bell.notify_waiters();
+        }
     }
 
     /// Forgets every session, as a restarted server has.
@@ -229,17 +254,58 @@ impl Server {
         let listener: Box<dyn StreamListener> = listener.expect("the address is free");
         loop {
             let (stream, _) = listener.accept().await.expect("a listener that lasts");
-            let (sender, commands) = mpsc::unbounded_channel();
-            let number = {
-                let mut state = self.lock();
-                state.accepted += 1;
-                let number = state.accepted;
-                state.commands.insert(number, sender);
-                number
-            };
+            let (number, commands) = self.accepted();
             let connection = Connection::new(self.clone(), number, stream, commands);
             tokio::spawn(connection.serve());
         }
+    }
+
+    /// The same with TLS, as the host of this name.
+    pub(crate) async fn run_tls(
+        self,
+        net: Arc<dyn Net>,
+        address: SocketAddr,
+        host: &'static str,
+        authority: Arc<Authority>,
+    ) {
+        let listener = net.listen_stream(address).await;
+        let listener: Box<dyn StreamListener> = listener.expect("the address is free");
+        loop {
+            let (stream, _) = listener.accept().await.expect("a listener that lasts");
+            let (number, commands) = self.accepted();
+            let kind = self.lock().settings.certificate;
+            let shown = kind.map(|kind| authority.acceptor(host, kind).expect("a certificate"));
+            let server = self.clone();
+            tokio::spawn(async move {
+                let Some(acceptor) = shown else {
+                    server.note(number, Seen::Accepted);
+                    let ending = connection::sink(stream).await;
+                    return server.note(number, Seen::Closed(ending));
+                };
+                match acceptor.accept(stream).await {
+                    Ok(stream) => {
+                        let stream = Box::new(stream);
+                        Connection::new(server, number, stream, commands)
+                            .serve()
+                            .await;
+                    }
+                    Err(error) => {
+                        server.note(number, Seen::Accepted);
+                        server.note(number, Seen::Refused(error.to_string()));
+                        server.note(number, Seen::Closed(Ending::ClientClosed));
+                    }
+                }
+            });
+        }
+    }
+
+    fn accepted(&self) -> (u64, mpsc::UnboundedReceiver<Command>) {
+        let (sender, commands) = mpsc::unbounded_channel();
+        let mut state = self.lock();
+        state.accepted += 1;
+        let number = state.accepted;
+        state.commands.insert(number, sender);
+        (number, commands)
     }
 
     fn note(&self, connection: u64, what: Seen) {
@@ -277,23 +343,24 @@ impl Server {
     fn open(&self, carrier: Carrier) -> (String, String) {
         let mut state = self.lock();
         state.opened += 1;
-        let sid = state.sid(state.opened);
-        let open = state.settings.open_packet(&sid);
+        let (sid, open) = state.settings.open_packet(state.opened);
+        state.latest.clone_from(&sid);
         let session = Session::new(carrier);
         state.sessions.insert(sid.clone(), session);
         let (pings, interval) = (state.settings.pings, state.settings.ping_interval);
         drop(state);
         if pings != Pings::Never {
-            tokio::spawn(self.clone().keep_pinging(sid.clone(), pings, interval));
+            tokio::spawn(self.clone().keep_pinging(sid.clone(), interval));
         }
         (sid, open)
     }
 
-    async fn keep_pinging(self, sid: String, pings: Pings, interval: Duration) {
-        if pings == Pings::AfterInterval {
+    /// Sends pings in a session, until it is over or the settings have none.
+    async fn keep_pinging(self, sid: String, interval: Duration) {
+        if self.lock().settings.pings == Pings::AfterInterval {
             tokio::time::sleep(interval).await;
         }
-        while self.push(&sid, Message::text("2")) {
+        while self.lock().settings.pings != Pings::Never && self.push(&sid, Message::text("2")) {
             tokio::time::sleep(interval).await;
         }
     }
@@ -368,17 +435,16 @@ impl Server {
     }
 }
 
-impl State {
-    fn sid(&self, number: u64) -> String {
-        format!("{}{number}", self.settings.sid_prefix)
-    }
-}
-
 impl Settings {
-    fn open_packet(&self, sid: &str) -> String {
+    /// The name of a session, and its open packet.
+    fn open_packet(&self, number: u64) -> (String, String) {
         if let Some(open) = &self.open {
-            return format!("0{}", open.replace("SID", sid));
+            let open = open.replace("SID", &number.to_string());
+            let parsed: serde_json::Value = serde_json::from_str(&open).expect("an open packet");
+            let sid = parsed["sid"].as_str().expect("a name").to_owned();
+            return (sid, format!("0{open}"));
         }
+        let sid = format!("session-{number}");
         let mut open = serde_json::json!({
             "sid": sid,
             "upgrades": self.upgrades,
@@ -388,6 +454,6 @@ impl Settings {
         if let Some(most) = self.max_payload {
             open["maxPayload"] = most.into();
         }
-        format!("0{open}")
+        (sid, format!("0{open}"))
     }
 }

@@ -24,7 +24,7 @@ pub(super) type Requester = Arc<Mutex<Option<Request>>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) source: SocketAddr,
-    pub(super) username: String,
+    pub(super) user: String,
 }
 
 /// The allocations of a server. All clones are one.
@@ -36,7 +36,7 @@ type Table = BTreeMap<(SocketAddr, SocketAddr), Allocation>;
 
 #[derive(Debug)]
 struct Allocation {
-    username: String,
+    user: String,
     /// Lives as long as the relayed socket.
     alive: Weak<()>,
 }
@@ -50,10 +50,10 @@ impl Allocations {
     }
 
     /// How many a user has.
-    pub(super) fn of_user(&self, username: &str) -> usize {
+    pub(super) fn of_user(&self, user: &str) -> usize {
         let table = self.lock();
         let alive = table.values().filter(|each| each.alive.strong_count() > 0);
-        alive.filter(|each| each.username == username).count()
+        alive.filter(|each| each.user == user).count()
     }
 
     fn add(&self, listener: SocketAddr, request: Request) -> Arc<()> {
@@ -61,7 +61,7 @@ impl Allocations {
         let mut table = self.lock();
         table.retain(|_, each| each.alive.strong_count() > 0);
         let allocation = Allocation {
-            username: request.username,
+            user: request.user,
             alive: Arc::downgrade(&alive),
         };
         table.insert((listener, request.source), allocation);

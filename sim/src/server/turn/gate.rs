@@ -85,7 +85,7 @@ impl Gate {
         }
         let username = username?;
         if !self.allocations.exists(self.listener, source)
-            && (service == Service::QuotaReached || self.quota_reached(&username))
+            && (service == Service::QuotaReached || self.quota_reached(self.config.user(&username)))
         {
             // Wrong credentials are the crate's to refuse: nothing is told about a user to others.
             let key = self.config.key(&username, &text(&request, ATTR_REALM)?)?;
@@ -97,14 +97,17 @@ impl Gate {
                 vec![Box::new(integrity)],
             );
         }
-        *lock(&self.requester) = Some(Request { source, username });
+        *lock(&self.requester) = Some(Request {
+            source,
+            user: self.config.user(&username).to_owned(),
+        });
         None
     }
 
-    fn quota_reached(&self, username: &str) -> bool {
+    fn quota_reached(&self, user: &str) -> bool {
         self.config
             .allocations_max
-            .is_some_and(|max| self.allocations.of_user(username) >= max)
+            .is_some_and(|max| self.allocations.of_user(user) >= max)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringtrue::net::ByteStream;
 use ringtrue::peer::turn_framing::{Decoder, encode};
+use ringtrue::signaling::relay::turn_credentials::{TurnCredentialIssuer, TurnCredentials};
 use stun::agent::TransactionId;
 use stun::attributes::{ATTR_MESSAGE_INTEGRITY, ATTR_NONCE, ATTR_REALM, ATTR_USERNAME};
 use stun::error_code::ErrorCodeAttribute;
@@ -109,16 +110,25 @@ fn with_server<F: Future<Output = ()> + Send + 'static>(
 struct Client {
     stream: Box<dyn ByteStream>,
     decoder: Decoder,
+    username: String,
+    password: String,
     realm: String,
     nonce: String,
 }
 
 impl Client {
+    /// Connects as the user that every server knows.
     async fn connect(scene: &Scene) -> Self {
+        Self::connect_as(scene, "ringtrue", "ringtrue").await
+    }
+
+    async fn connect_as(scene: &Scene, username: &str, password: &str) -> Self {
         let stream = scene.net.connect_stream(scene.server).await;
         Self {
             stream: stream.expect("the server listens"),
             decoder: Decoder::default(),
+            username: username.to_owned(),
+            password: password.to_owned(),
             realm: String::new(),
             nonce: String::new(),
         }
@@ -151,12 +161,12 @@ impl Client {
         }
     }
 
-    /// A request with the credentials of the user that every server knows.
+    /// A request with the client's credentials.
     fn authenticated(&self, method: Method, attribute: Box<dyn Setter>) -> Message {
         let text = |kind, text: &str| Box::new(TextAttribute::new(kind, text.to_owned()));
         let attributes: Vec<Box<dyn Setter>> = vec![
             attribute,
-            text(ATTR_USERNAME, "ringtrue"),
+            text(ATTR_USERNAME, &self.username),
             text(ATTR_REALM, &self.realm),
             text(ATTR_NONCE, &self.nonce),
             Box::new(self.integrity()),
@@ -165,8 +175,8 @@ impl Client {
     }
 
     fn integrity(&self) -> MessageIntegrity {
-        let secret = "ringtrue".to_owned();
-        MessageIntegrity::new_long_term_integrity(secret.clone(), self.realm.clone(), secret)
+        let (username, password) = (self.username.clone(), self.password.clone());
+        MessageIntegrity::new_long_term_integrity(username, self.realm.clone(), password)
     }
 
     /// Asks for an allocation: first as nobody, as every client does.
@@ -301,5 +311,68 @@ fn a_user_has_as_many_allocations_as_the_configuration_allows() {
         sleep(A_WHILE).await;
         assert_eq!(code(&second.allocate().await), None);
         assert_eq!(scene.control.refused(), 1);
+    });
+}
+
+/// A server that shares the secret `north` with its relay.
+fn timed(allocations_max: Option<usize>) -> TurnConfig {
+    TurnConfig {
+        secret: Some(TurnSecret::new("north")),
+        allocations_max,
+        ..TurnConfig::default()
+    }
+}
+
+/// What a relay with this secret issues to anna.
+fn issue(secret: &str, ttl: Duration) -> TurnCredentials {
+    TurnCredentialIssuer::new(TurnSecret::new(secret), Vec::new(), ttl, date).issue("anna")
+}
+
+#[test]
+fn time_limited_credentials_are_accepted_until_they_end() {
+    with_server(timed(None), async |scene| {
+        let issued = issue("north", Duration::from_secs(5));
+        let mut client = Client::connect_as(&scene, &issued.username, &issued.credential).await;
+        assert_eq!(code(&client.allocate().await), None);
+        let lifetime = Duration::from_mins(10);
+        sleep(Duration::from_secs(4)).await;
+        assert_eq!(code(&client.refresh(lifetime).await), None);
+        sleep(Duration::from_secs(1)).await;
+        assert_ne!(code(&client.refresh(lifetime).await), None);
+        let mut late = Client::connect_as(&scene, &issued.username, &issued.credential).await;
+        assert_ne!(code(&late.allocate().await), None);
+        let mut known = Client::connect(&scene).await;
+        assert_eq!(code(&known.allocate().await), None, "beside static users");
+    });
+}
+
+#[test]
+fn credentials_of_another_secret_are_refused() {
+    with_server(timed(None), async |scene| {
+        let forged = issue("south", Duration::from_mins(1));
+        let mut client = Client::connect_as(&scene, &forged.username, &forged.credential).await;
+        assert_ne!(code(&client.allocate().await), None);
+        let honest = issue("north", Duration::from_mins(1));
+        let longer = honest.username.replacen('1', "2", 1);
+        let mut client = Client::connect_as(&scene, &longer, &honest.credential).await;
+        assert_ne!(code(&client.allocate().await), None);
+    });
+    with_server(TurnConfig::default(), async |scene| {
+        let issued = issue("north", Duration::from_mins(1));
+        let mut client = Client::connect_as(&scene, &issued.username, &issued.credential).await;
+        assert_ne!(code(&client.allocate().await), None, "it has no secret");
+    });
+}
+
+#[test]
+fn a_quota_is_the_users_and_not_the_credentials() {
+    with_server(timed(Some(1)), async |scene| {
+        let first = issue("north", Duration::from_mins(1));
+        let mut client = Client::connect_as(&scene, &first.username, &first.credential).await;
+        assert_eq!(code(&client.allocate().await), None);
+        let second = issue("north", Duration::from_mins(2));
+        assert_ne!(first.username, second.username);
+        let mut client = Client::connect_as(&scene, &second.username, &second.credential).await;
+        assert_eq!(code(&client.allocate().await), Some(486));
     });
 }

@@ -103,7 +103,10 @@ impl World {
         let manager = &mut self.manager;
         match happening {
             Happening::Connect(index) => manager.connect(now, self.sockets[index]),
-            Happening::Disconnect(index) => manager.disconnect(now, self.sockets[index]),
+            Happening::Disconnect(index) => {
+                self.attempts.remove(&self.sockets[index]);
+                manager.disconnect(now, self.sockets[index]);
+            }
             Happening::Replace(index) => {
                 manager.release(now, self.sockets[index]);
                 self.connected.remove(&self.sockets[index]);
@@ -136,6 +139,9 @@ impl World {
                 manager.handle_open_failed(now, generation, error);
             }
             Happening::Closed => {
+                if manager.link_state() == LinkState::Closing {
+                    self.held.remove(&generation);
+                }
                 let how = String::new();
                 manager.handle_closed(now, generation, TransportError::Closed { how });
             }

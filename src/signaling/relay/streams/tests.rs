@@ -84,7 +84,7 @@ async fn a_write_that_makes_no_progress_ends_the_stream() {
     let (mut stream, mut far) = pair(&streams);
     let start = Instant::now();
     let reads = async {
-        tokio::time::sleep(Duration::from_secs(15)).await;
+        sleep(Duration::from_secs(15)).await;
         far.read_exact(&mut [0; 8]).await.expect("8 bytes");
         std::future::pending::<()>().await;
     };

@@ -192,7 +192,7 @@ fn messages() -> impl Strategy<Value = EngineIoPacket> {
     ]
 }
 
-/// Packets that the server's codec has as well: it knows no CONNECT_ERROR on the way in, and its ids
+/// Packets that the server's codec has as well: it knows no `CONNECT_ERROR` on the way in, and its ids
 /// have a sign.
 fn common_packets() -> impl Strategy<Value = SocketIoPacket> {
     packets().prop_filter("in both codecs", |packet| match packet.body {

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{self, Error};
 use super::http::HttpStream;
 use super::record::{Ending, Message, Request, Seen};
 use super::session::{Carrier, Life, split};
-use super::{Command, Reaction, Server};
+use super::{Command, Opening, Reaction, Server};
 
 /// What a session that is not there is answered, as Node does.
 const UNKNOWN_SESSION: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
@@ -206,7 +206,8 @@ impl Connection {
         let (stream, read) = http.into_parts();
         let mut socket = WebSocket::from_partially_read(stream, read, Role::Server, None).await;
         let mut carried = None;
-        if sid.is_none() {
+        let opening = server.lock().settings.opening;
+        if sid.is_none() && opening == Opening::Usual {
             let (opened, open) = server.open(Carrier::WebSocket(number));
             if say(&server, number, &mut socket, Message::Text(open))
                 .await
@@ -260,7 +261,8 @@ impl Connection {
                                 None => Ok(()),
                             }
                         }
-                        (None, None) => unreachable!("without a sid a session is opened"),
+                        // Nothing was promised to it.
+                        (None, None) => Ok(()),
                     }
                 }
             };
@@ -272,6 +274,14 @@ impl Connection {
             server.end(&sid);
         }
         ending
+    }
+}
+
+/// Reads a stream to its end.
+pub(super) async fn sink(stream: Box<dyn ByteStream>) -> Ending {
+    match HttpStream::new(stream).closed().await {
+        Ok(()) => Ending::ClientClosed,
+        Err(_) => Ending::Reset,
     }
 }
 

@@ -75,6 +75,22 @@ impl HttpStream {
     }
 }
 
+/// A value of a query without its percent-encoding (RFC 3986 section 2.1).
+fn decoded(value: &str) -> String {
+    let mut parts = value.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.get(..2).map(|digits| u8::from_str_radix(digits, 16)) {
+            Some(Ok(byte)) => {
+                bytes.push(byte);
+                bytes.extend(&part.as_bytes()[2..]);
+            }
+            _ => bytes.extend(part.as_bytes()),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// A request and its length, once it is whole.
 fn parse(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
@@ -108,7 +124,7 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
         method: method.to_owned(),
         path: path.to_owned(),
         query: pairs
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .map(|(key, value)| (key.to_owned(), decoded(value)))
             .collect(),
         headers,
         body: body.to_vec(),

@@ -18,6 +18,8 @@ pub(crate) struct Entry {
 pub(crate) enum Seen {
     /// The connection was accepted.
     Accepted,
+    /// TLS did not come up, for this reason.
+    Refused(String),
     /// A whole request arrived.
     Request(Request),
     /// A response was written, with this status. 101 begins a WebSocket.
@@ -146,6 +148,15 @@ impl Record {
         most
     }
 
+    /// The connections that were accepted before a moment.
+    pub(crate) fn connections_before(&self, moment: Duration) -> Vec<u64> {
+        let accepted = self.0.iter().filter(|entry| entry.what == Seen::Accepted);
+        accepted
+            .filter(|entry| entry.at < moment)
+            .map(|entry| entry.connection)
+            .collect()
+    }
+
     /// How many connections are open now.
     pub(crate) fn open(&self) -> usize {
         let count = |is: fn(&Seen) -> bool| self.0.iter().filter(|entry| is(&entry.what)).count();
@@ -173,6 +184,7 @@ impl fmt::Display for Seen {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accepted => formatter.write_str("accepted"),
+            Self::Refused(why) => write!(formatter, "no TLS: {why}"),
             Self::Request(request) => {
                 let Request { method, path, .. } = request;
                 write!(formatter, "← {method} {path} {:?} ", request.query)?;
