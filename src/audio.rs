@@ -11,7 +11,6 @@ pub mod kept;
 pub mod ogg_opus;
 pub mod quality;
 pub mod sequence;
-pub mod silence;
 pub mod sink;
 pub mod source;
 pub mod track;

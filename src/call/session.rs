@@ -20,8 +20,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, sleep_until};
 use tracing::{debug, info, warn};
 
 use self::outgoing::{Flushing, Sending, Sent};
+use super::path_watch::PathWatch;
 use super::state::{Action, CallState, Input, transition};
-use crate::audio::silence::SilenceWatch;
 use crate::audio::sink::{AudioSink, SinkEvent};
 use crate::audio::source::{AudioPacket, AudioSource};
 use crate::audio::track::OpusTrack;
@@ -73,7 +73,7 @@ struct ActiveCall {
     audio_clock: Option<Interval>,
     source: AudioSource,
     sink: AudioSink,
-    silence: SilenceWatch,
+    path_watch: PathWatch,
     end: EndReason,
 }
 
@@ -86,7 +86,7 @@ enum Wake {
     Signaling(Option<SignalingEvent>),
     Peer(Option<PeerEvent>),
     AudioClock,
-    Silence,
+    PathDoubted,
 }
 
 impl Session {
@@ -136,16 +136,16 @@ impl Session {
                 Wake::Peer(Some(event)) => self.peer(event),
                 Wake::Peer(None) => self.input(Input::MediaFailed),
                 Wake::AudioClock => self.send_audio(),
-                Wake::Silence => self.silence(),
+                Wake::PathDoubted => self.doubt_path(),
             }
         }
     }
 
     async fn wake(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> Wake {
-        let silent_at = self
+        let doubt_at = self
             .call
             .as_ref()
-            .and_then(|call| call.silence.poll_timeout());
+            .map(|call| call.path_watch.poll_timeout());
         let (peer_event, audio_clock) = match self.call.as_mut() {
             Some(call) => (Some(&mut call.peer_events), call.audio_clock.as_mut()),
             None => (None, None),
@@ -159,7 +159,7 @@ impl Session {
             event = self.signaling_events.recv() => Wake::Signaling(event),
             event = next_event(peer_event) => Wake::Peer(event),
             () = next_tick(audio_clock) => Wake::AudioClock,
-            () = until(silent_at) => Wake::Silence,
+            () = until(doubt_at) => Wake::PathDoubted,
         }
     }
 
@@ -230,7 +230,7 @@ impl Session {
             audio_clock: None,
             source: AudioSource::new(self.voice.clone(), &mut self.random),
             sink: AudioSink::any(),
-            silence: SilenceWatch::default(),
+            path_watch: PathWatch::new(Instant::now()),
             end: EndReason::HungUp,
         })
     }
@@ -267,7 +267,7 @@ impl Session {
                 ..
             }) => {
                 if call.state == CallState::Talking {
-                    call.silence.handle_audio(Instant::now());
+                    call.path_watch.handle_audio(Instant::now());
                 }
                 let now = self.started.elapsed();
                 let connected = call.sink.received(now, sequence_number, &payload);
@@ -362,13 +362,11 @@ impl Session {
         }
     }
 
-    /// Nothing comes from the other side: a network that changed mutes media and signaling alike, and
-    /// of signaling the heartbeat would tell much later.
-    fn silence(&mut self) {
+    fn doubt_path(&mut self) {
         if let Some(call) = self.call.as_mut()
-            && call.silence.handle_timeout(Instant::now())
+            && call.path_watch.handle_timeout(Instant::now())
         {
-            info!(call = %call.id, "no audio arrives: checking the path to the signaling server");
+            debug!(call = %call.id, state = %call.state, "checking the path to the signaling server");
             self.signaling.check_path();
         }
     }
