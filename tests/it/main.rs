@@ -13,6 +13,7 @@ mod parity;
 mod probe;
 mod real_sockets;
 mod scenario;
+mod serve;
 mod signaling;
 mod strikes;
 mod support;
