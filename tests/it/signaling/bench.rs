@@ -291,6 +291,14 @@ impl Bench {
         determinism::now()
     }
 
+    /// It must be this moment now, but for a tick of the clock.
+    #[track_caller]
+    pub(crate) fn assert_at(&self, moment: Duration) {
+        let now = self.now();
+        let tick = Duration::from_millis(1);
+        assert!(now.abs_diff(moment) <= tick, "{now:?} is not {moment:?}");
+    }
+
     /// Breaks every connection between client and server.
     pub(crate) fn break_connections(&self, how: Breakage) {
         self.take(Deed::Break(how));
