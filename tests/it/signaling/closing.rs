@@ -14,13 +14,13 @@ fn r09_a_close_frame_is_answered_and_reported_at_once() {
         bench.server.send_close_frames();
         let reason = client.disconnected().await;
         assert_eq!(reason.name(), "transport_close");
-        let took = bench.now() - begun;
+        let took = bench.since(begun);
         assert!(took <= bench.ways(2), "{took:?}");
         bench
             .server
             .until(|record| record.0.iter().any(|entry| is_close(&entry.what)))
             .await;
-        let took = bench.now() - begun;
+        let took = bench.since(begun);
         assert!(took <= bench.ways(3), "{took:?}");
         client.connected().await;
     });
@@ -45,7 +45,7 @@ fn r10_the_end_of_a_stream_is_reported_at_once_and_a_reconnect_follows() {
             end(&bench);
             let reason = client.disconnected().await;
             assert_eq!(reason.name(), name, "{reason:?}");
-            let took = bench.now() - begun;
+            let took = bench.since(begun);
             assert!(took <= bench.ways(3), "{took:?}");
             bench.server.on_request(|_| Reaction::Usual);
             client.connected().await;
