@@ -13,7 +13,6 @@ mod parity;
 mod probe;
 mod real_sockets;
 mod scenario;
-mod serve;
 mod signaling;
 mod strikes;
 mod support;

@@ -213,7 +213,7 @@ impl Observer for FactCollector {
                     .push(WireFact {
                         at: event.at,
                         event: *wire,
-                    })
+                    });
             }
             EventKind::Fault(fault) => facts.faults.push(FaultFact {
                 at: event.at,

@@ -203,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::scenario::Scenario;
-    use crate::scenario::model::Network;
+    use crate::scenario::model::{CertificateKind, Network};
 
     /// A scenario beside those of the project, so that it finds the fixtures.
     fn parse(network: &str, servers: &str) -> Result<Scenario, String> {
@@ -362,6 +362,20 @@ mod tests {
             "line 4: network.a.proxy = \"breaks-websocket\": `tcp_ports` leaves out the signaling \
              port, so the proxy has nothing to break; allowed: `proxy` where `tcp_ports` has the \
              port of the signaling server",
+        );
+    }
+
+    #[test]
+    fn a_server_with_a_certificate_is_where_https_is_and_behind_no_proxy() {
+        let certificate = "signaling_certificate = \"valid\"";
+        let scenario = parse("tcp_ports = [443]", certificate).expect("a valid scenario");
+        let kind = scenario.servers.signaling_certificate;
+        assert_eq!(kind, Some(CertificateKind::Valid));
+        let proxy = "tcp_ports = [443]\nproxy = \"breaks-websocket\"";
+        assert_eq!(
+            parse(proxy, certificate).expect_err("the proxy is refused"),
+            "line 4: network.a.proxy = \"breaks-websocket\": no proxy can read what TLS protects; \
+             allowed: either `proxy` or `servers.signaling_certificate`\n",
         );
     }
 

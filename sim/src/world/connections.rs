@@ -335,7 +335,8 @@ impl Connections {
         cut
     }
 
-    fn note_close(&mut self, end: End) {
+    /// The application at an end has closed it, whatever its kernel still does.
+    pub(super) fn note_close(&mut self, end: End) {
         let connection = self.ends.get_mut(&end);
         let event = connection
             .and_then(|connection| connection.wire.as_mut())

@@ -68,7 +68,7 @@ pub(crate) struct Bench {
 }
 
 /// What is done to the world between two of its steps.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Deed {
     Break(Breakage),
     CutAtFrame(FrameCut),
@@ -218,7 +218,7 @@ where
             if let Deed::Suspend(wait) = deed {
                 asleep_until = Some(world.now() + wait);
             }
-            place.act(&mut world, deed);
+            place.act(&mut world, &deed);
         }
         if asleep_until.is_some_and(|until| until <= world.now()) {
             asleep_until = None;
@@ -257,9 +257,9 @@ impl Place {
         world.domain(self.host).spawn(serving);
     }
 
-    fn act(&self, world: &mut World, deed: Deed) {
+    fn act(&self, world: &mut World, deed: &Deed) {
         let Self { client, host, .. } = *self;
-        match deed {
+        match *deed {
             Deed::Break(how) => {
                 world.break_connections(client, |remote| remote.ip() == self.address, how);
             }
@@ -287,6 +287,7 @@ impl Place {
 
 impl Bench {
     /// Virtual time since the start of the run.
+    #[expect(clippy::unused_self, reason = "the time is that of this bench")]
     pub(crate) fn now(&self) -> Duration {
         determinism::now()
     }
@@ -297,6 +298,11 @@ impl Bench {
         let now = self.now();
         let tick = Duration::from_millis(1);
         assert!(now.abs_diff(moment) <= tick, "{now:?} is not {moment:?}");
+    }
+
+    /// How long ago a moment was.
+    pub(crate) fn since(&self, moment: Duration) -> Duration {
+        self.now().saturating_sub(moment)
     }
 
     /// Breaks every connection between client and server.

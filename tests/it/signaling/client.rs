@@ -50,6 +50,10 @@ impl Bench {
     }
 
     /// A socket for `url`, told to connect.
+    #[expect(
+        clippy::unused_self,
+        reason = "`io` opens sockets on the network of this bench"
+    )]
     pub(crate) fn connect_to(&self, io: &SocketIo, url: &str, options: SocketOptions) -> Client {
         let (socket, events) = io.socket(url, options).expect("a good url");
         socket.connect();

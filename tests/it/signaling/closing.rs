@@ -14,13 +14,13 @@ fn r09_a_close_frame_is_answered_and_reported_at_once() {
         bench.server.send_close_frames();
         let reason = client.disconnected().await;
         assert_eq!(reason.name(), "transport_close");
-        let took = bench.now() - begun;
+        let took = bench.since(begun);
         assert!(took <= bench.ways(2), "{took:?}");
         bench
             .server
             .until(|record| record.0.iter().any(|entry| is_close(&entry.what)))
             .await;
-        let took = bench.now() - begun;
+        let took = bench.since(begun);
         assert!(took <= bench.ways(3), "{took:?}");
         client.connected().await;
     });
@@ -45,7 +45,7 @@ fn r10_the_end_of_a_stream_is_reported_at_once_and_a_reconnect_follows() {
             end(&bench);
             let reason = client.disconnected().await;
             assert_eq!(reason.name(), name, "{reason:?}");
-            let took = bench.now() - begun;
+            let took = bench.since(begun);
             assert!(took <= bench.ways(3), "{took:?}");
             bench.server.on_request(|_| Reaction::Usual);
             client.connected().await;
@@ -57,17 +57,11 @@ fn r10_the_end_of_a_stream_is_reported_at_once_and_a_reconnect_follows() {
             .on_request(|_| Reaction::Answer(502, "bad gateway".to_owned()));
         bench.server.say("6");
     };
-    check_end("websocket", "transport_close", |bench| {
-        bench.server.close_connections()
-    });
-    check_end("websocket", "transport_error", |bench| {
-        bench.break_connections(Breakage::Rst)
-    });
-    check_end("polling", "transport_close", |bench| {
-        bench.server.close_connections()
-    });
-    check_end("polling", "transport_error", |bench| {
-        bench.break_connections(Breakage::Rst)
-    });
+    let closes = |bench: &Bench| bench.server.close_connections();
+    let resets = |bench: &Bench| bench.break_connections(Breakage::Rst);
+    check_end("websocket", "transport_close", closes);
+    check_end("websocket", "transport_error", resets);
+    check_end("polling", "transport_close", closes);
+    check_end("polling", "transport_error", resets);
     check_end("polling", "transport_error", answers_an_error);
 }

@@ -231,7 +231,7 @@ fn pings_come_as_they_are_set() {
         assert_eq!(text(&mut socket).await, "2");
         let first = bench.now();
         assert_eq!(text(&mut socket).await, "2");
-        let wait = bench.now() - first;
+        let wait = bench.since(first);
         assert!(wait.abs_diff(Duration::from_secs(10)) < bench.ways(1));
     });
 }
@@ -297,7 +297,7 @@ fn what_is_sent_arrives_whatever_is_lost() {
         for number in 1..=150 {
             let mut get = dial(&bench).await;
             request(&mut get, "GET", "transport=polling", "").await;
-            let open = tokio::time::timeout(Duration::from_secs(60), response(&mut get)).await;
+            let open = tokio::time::timeout(Duration::from_mins(1), response(&mut get)).await;
             assert!(open.is_ok(), "request {number} was not answered");
         }
     };

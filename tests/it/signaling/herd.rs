@@ -1,6 +1,5 @@
 //! Two hundred clients of one relay, which restarts.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -149,7 +148,8 @@ fn restart(seed: u64, away: Duration) -> (Vec<Duration>, Option<Duration>) {
     while world.now() < back + Duration::from_secs(90) && all_at.is_none() {
         world.step();
         let is_up = connected.load(Ordering::Relaxed) == CLIENTS;
-        all_at = (is_up && world.now() > gone + Duration::from_secs(1)).then(|| world.now() - back);
+        all_at = (is_up && world.now() > gone + Duration::from_secs(1))
+            .then(|| world.now().saturating_sub(back));
     }
     for client in &clients {
         world.kill(*client);

@@ -448,12 +448,16 @@ impl Settings {
         let mut open = serde_json::json!({
             "sid": sid,
             "upgrades": self.upgrades,
-            "pingInterval": self.ping_interval.as_millis() as u64,
-            "pingTimeout": self.ping_timeout.as_millis() as u64,
+            "pingInterval": milliseconds(self.ping_interval),
+            "pingTimeout": milliseconds(self.ping_timeout),
         });
         if let Some(most) = self.max_payload {
             open["maxPayload"] = most.into();
         }
         (sid, format!("0{open}"))
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).expect("a sensible time")
 }

@@ -157,7 +157,7 @@ impl Connection {
             }
             _ => {
                 self.answer(400, r#"{"code":3,"message":"Bad request"}"#)
-                    .await?
+                    .await?;
             }
         }
         Ok(Next::Request)

@@ -53,15 +53,12 @@ impl HttpStream {
         headers: &[(&str, &str)],
         body: &str,
     ) -> io::Result<()> {
-        let mut text = format!("HTTP/1.1 {status} Scripted\r\n");
-        for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-        if status != 101 {
-            text.push_str(&format!("content-length: {}\r\n", body.len()));
-        }
-        text.push_str("\r\n");
-        text.push_str(body);
+        let length = (status != 101).then(|| format!("content-length: {}\r\n", body.len()));
+        let fields = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"));
+        let fields: String = fields.chain(length).collect();
+        let text = format!("HTTP/1.1 {status} Scripted\r\n{fields}\r\n{body}");
         self.write(text.as_bytes()).await
     }
 
