@@ -46,7 +46,7 @@ async fn check_ends(bench: &Bench, client: &mut Client, what: &str, packets: Vec
     }
     let reason = client.disconnected().await;
     assert_eq!(reason.name(), "parse_error", "{what}: {reason:?}");
-    assert!(bench.now() - said <= bench.ways(4), "{what}: it took long");
+    assert!(bench.since(said) <= bench.ways(4), "{what}: it took long");
     client.connected().await;
     let record = bench.server.record();
     let handshakes = before.handshakes().len() + 1;

@@ -63,7 +63,7 @@ fn r29_what_waited_is_sent_in_order_after_the_reply_and_before_connected() {
             // The reply takes one way, and what it lets out another; over polling what is written
             // with the first request comes one exchange before the rest.
             let last = record.texts("42").last().expect("twenty").0;
-            assert!(last - replied <= bench.ways(4));
+            assert!(last <= replied + bench.ways(4));
         });
     }
 }
@@ -303,7 +303,7 @@ fn r33_with_retries_an_event_is_written_so_often_and_one_is_in_flight() {
         let reported = dropped(&mut client).await;
         assert_eq!(reported, ("lost".into(), unacknowledged));
         // Three tries of 3 s, and the answer to the first.
-        let elapsed = bench.now() - start;
+        let elapsed = bench.since(start);
         assert!(elapsed >= 9 * SECOND && elapsed <= 9 * SECOND + bench.ways(2));
         let within = 3 * SECOND;
         assert_eq!(asked.await, Err(AcknowledgementError::TimedOut { within }));
