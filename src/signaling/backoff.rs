@@ -98,8 +98,14 @@ impl Backoff {
     }
 }
 
+/// Exact for whole milliseconds: a product of seconds would not be, and the formula cuts fractions
+/// off.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "up to a hundred days are counted exactly"
+)]
 fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
+    duration.as_nanos() as f64 / 1_000_000.0
 }
 
 /// The reference client cuts fractions off (`| 0`).
@@ -164,6 +170,16 @@ mod tests {
             delays(field(Jitter::BeforeCap), &NUMBERS),
             [2123, 3500, 10_000, 10_000, 10_000, 10_000]
         );
+    }
+
+    #[test]
+    fn whole_milliseconds_are_exact() {
+        // In seconds 1.001 is a little less.
+        for wait in 1..100_000 {
+            let wait = Duration::from_millis(wait);
+            let mut backoff = Backoff::new(wait, wait, 0.0, Jitter::BeforeCap);
+            assert_eq!(backoff.next_delay(&mut Sequence(vec![0.5], 0)), wait);
+        }
     }
 
     #[test]

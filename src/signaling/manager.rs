@@ -53,6 +53,9 @@ pub struct Manager {
     attempt: u32,
     reading: Reading,
     sockets: BTreeMap<SocketId, Slot>,
+    /// No socket that is gone has written an acknowledgement id from here on. A server may still
+    /// answer what it wrote, and the answer must not meet an event of the socket after it.
+    acknowledgement_ids_from: u64,
     /// Namespaces of sockets that are gone, to be left as soon as the server answers CONNECT.
     leaving: BTreeMap<Namespace, NamespaceState>,
     actions: VecDeque<ManagerAction>,
@@ -205,6 +208,7 @@ impl Manager {
             attempt: 0,
             reading: Reading::On,
             sockets: BTreeMap::new(),
+            acknowledgement_ids_from: 0,
             leaving: BTreeMap::new(),
             actions: VecDeque::new(),
             events: VecDeque::new(),

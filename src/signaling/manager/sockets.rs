@@ -32,6 +32,7 @@ impl Manager {
             bounds: self.limits.bounds,
         };
         let mut state = NamespaceState::new(namespace, settings);
+        state.count_acknowledgements_from(self.acknowledgement_ids_from);
         if let Link::Open(open) = &self.link {
             state.set_flow(now, open.flow);
         }
@@ -75,10 +76,12 @@ impl Manager {
             slot.state.close();
         }
         self.drain(now, id);
-        if let Some(Slot { state, .. }) = self.sockets.remove(&id)
-            && matches!(state.membership(), Membership::Leaving { .. })
-        {
-            self.leaving.insert(state.name().clone(), state);
+        if let Some(Slot { state, .. }) = self.sockets.remove(&id) {
+            let next = state.next_acknowledgement_id();
+            self.acknowledgement_ids_from = self.acknowledgement_ids_from.max(next);
+            if matches!(state.membership(), Membership::Leaving { .. }) {
+                self.leaving.insert(state.name().clone(), state);
+            }
         }
         self.events.retain(|(socket, _)| *socket != id);
         self.close_unwanted(now);

@@ -27,6 +27,17 @@ struct Expected {
 }
 
 impl Acknowledgements {
+    /// Counts from this id on, unless it counts from a later one already.
+    pub fn count_from(&mut self, id: u64) {
+        self.next_id = self.next_id.max(id);
+    }
+
+    /// The id that the next emit is written with.
+    #[must_use]
+    pub fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
     /// Waits for the answer to `emit` for as long as `within` from now on.
     pub fn expect(&mut self, now: Instant, emit: EmitId, within: Duration) {
         self.forget(emit);

@@ -194,6 +194,17 @@ impl NamespaceState {
         self.acknowledgements.len()
     }
 
+    /// The acknowledgement id that the next event with one is written with.
+    #[must_use]
+    pub fn next_acknowledgement_id(&self) -> u64 {
+        self.acknowledgements.next_id()
+    }
+
+    /// Counts acknowledgement ids from this one on: those below were another socket's.
+    pub fn count_acknowledgements_from(&mut self, id: u64) {
+        self.acknowledgements.count_from(id);
+    }
+
     /// Changes what the next CONNECT carries.
     pub fn set_auth(&mut self, auth: Map<String, Value>) {
         self.settings.auth = auth;

@@ -292,6 +292,14 @@ impl Bench {
         determinism::now()
     }
 
+    /// It must be this moment now, but for a tick of the clock.
+    #[track_caller]
+    pub(crate) fn assert_at(&self, moment: Duration) {
+        let now = self.now();
+        let tick = Duration::from_millis(1);
+        assert!(now.abs_diff(moment) <= tick, "{now:?} is not {moment:?}");
+    }
+
     /// How long ago a moment was.
     pub(crate) fn since(&self, moment: Duration) -> Duration {
         self.now().saturating_sub(moment)

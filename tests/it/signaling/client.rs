@@ -101,6 +101,14 @@ impl Client {
         .await
     }
 
+    /// The next event must be that the namespace is joined.
+    pub(crate) async fn joined(&mut self) -> (String, Recovered) {
+        match self.next().await {
+            SocketEvent::Connected { sid, recovered } => (sid, recovered),
+            other => panic!("{other:?} where the namespace was to be joined"),
+        }
+    }
+
     /// Waits until the namespace is no longer joined.
     pub(crate) async fn disconnected(&mut self) -> DisconnectReason {
         self.first(|event| match event {
@@ -114,6 +122,15 @@ impl Client {
     pub(crate) async fn failed(&mut self) -> SocketConnectError {
         self.first(|event| match event {
             SocketEvent::ConnectFailed { error } => Some(error.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits until an attempt is announced, and gives the wait before it.
+    pub(crate) async fn wait(&mut self) -> Duration {
+        self.first(|event| match event {
+            SocketEvent::ReconnectWait { delay, .. } => Some(*delay),
             _ => None,
         })
         .await
