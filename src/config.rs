@@ -114,8 +114,8 @@ pub struct IceConfig {
     /// same time, so a dead one costs the others nothing; but TURN servers over TCP are asked only
     /// where none over UDP has granted an allocation within half a second. TCP gets through where
     /// UDP is blocked, port 443 where only the web is allowed, and neither is of use elsewhere.
-    /// TURN entries without credentials, and those over TLS, which is not available yet, are
-    /// skipped with a warning.
+    /// TURN entries without credentials use those that the signaling server gives; where it gives none
+    /// they are skipped with a warning, as are those over TLS, which is not available yet.
     pub servers: Vec<IceServer>,
     /// Which candidates are used. Default [`TransportPolicy::All`].
     pub policy: TransportPolicy,

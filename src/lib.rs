@@ -27,7 +27,7 @@
 //! | [`config`] | every setting, with the default that worked in the field and what changing it costs |
 //! | [`client`] | the async face: connect, call, answer, hang up, events |
 //! | [`net`] | the one seam to a network, of either address family; [`net::tokio`] is the real one |
-//! | [`signaling`] | Engine.IO and Socket.IO (pure), the connection that comes back, the relay server |
+//! | [`signaling`] | Engine.IO and Socket.IO (pure), the connection that comes back, the mailbox that loses nothing (pure), the relay server |
 //! | [`candidates`] | the buffer that keeps early candidates (pure) |
 //! | [`call`] | the call's states as a table (pure), and the session that carries it out |
 //! | [`peer`] | ICE over IPv4 and IPv6, TURN over UDP and TCP, DTLS, SRTP and the session description |

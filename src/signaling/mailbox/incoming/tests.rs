@@ -118,6 +118,8 @@ fn gaps_below_what_the_sender_keeps_are_closed() {
     // An older copy says less.
     check(&mut incoming, oldest(loose(7), 1), &[]);
     check_received(&incoming, 4, &[6, 7]);
+    check(&mut incoming, oldest(loose(7), 6), &[]);
+    check_received(&incoming, 7, &[]);
     check(&mut incoming, oldest(loose(9), 9), &[0]);
     check_received(&incoming, 9, &[]);
 }
