@@ -29,7 +29,9 @@ fn check(packet: &SocketIoPacket) {
     let mut read = None;
     for message in packet.clone().into_messages() {
         assert_eq!(read, None, "complete before the last message");
-        read = reassembler.read(message).expect("what was written can be read");
+        read = reassembler
+            .read(message)
+            .expect("what was written can be read");
     }
     assert_eq!(read.as_ref(), Some(packet));
 }
