@@ -42,7 +42,8 @@ pub struct SignalingConfig {
     /// clients of a restarted server return at the same instant.
     pub randomization_factor: f64,
     /// Where chance enters a reconnect wait. Default [`Jitter::AfterCap`], which spreads the clients
-    /// of a restarted server; [`Jitter::BeforeCap`] is the reference clients' formula.
+    /// of a restarted server; [`Jitter::BeforeCap`] and [`Jitter::BeforeBounds`] are the reference
+    /// clients' formulas.
     pub jitter: Jitter,
     /// How many reconnect attempts in a row may fail before the client stays down until it is told
     /// to connect again. Default `None`: it never stops trying. `Some(0)` never reconnects.

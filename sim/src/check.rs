@@ -1,6 +1,7 @@
 //! What judges a run. Checkers read the trace and the scenario, never the inside of a client.
 
 pub mod call;
+pub mod delivery;
 pub mod effect;
 pub mod expectation;
 pub mod facts;

@@ -60,7 +60,8 @@
 //!   other. The entropy of libraries is one stream a run.
 //! - Events at equal times are ordered by a sequence number; whatever is iterated is ordered.
 //! - Every packet that is not delivered has a named cause in the trace.
-//! - A fault strikes between two steps of the world, and shows an effect in the trace or fails the run.
+//! - A fault strikes between two steps of the world, or at a frame of a signaling connection, and shows
+//!   an effect in the trace or fails the run.
 //! - Watching changes nothing: digests do not depend on what is printed.
 //! - Checkers read the trace and the scenario, never the inside of a client. The oracle shares no code
 //!   with the NATs or the client.

@@ -157,6 +157,8 @@ pub enum FailureCause {
     FaultWithoutEffect,
     /// A client had more connections to the signaling server than one session uses.
     SocketsLeft,
+    /// A client handed a signaling message up that was not sent, or twice.
+    MessageDoubled,
 }
 
 /// One line of what happened.

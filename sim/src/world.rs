@@ -44,7 +44,7 @@ use self::cargo::Cargo;
 use self::connections::Connections;
 use self::device::{Address, Device};
 use self::domain::{Domain, Egress};
-use self::host::{HostNet, Names, OpenPorts};
+use self::host::{ClosedStreams, HostNet, Names, OpenPorts};
 use self::interfere::Watch;
 use self::tcp::Recovery;
 use crate::determinism::{Capture, take_entropy_draws};
@@ -63,6 +63,7 @@ pub struct World {
     by_kernel: BTreeMap<IpAddr, HostId>,
     names: Arc<Names>,
     ports: OpenPorts,
+    closed: ClosedStreams,
     /// By number; `None` while nothing runs there.
     domains: Vec<Option<Domain>>,
     /// The domains that stand still.
@@ -151,6 +152,7 @@ impl World {
             Arc::clone(&self.names),
             links.up.delay + links.down.delay,
             self.ports.clone(),
+            self.closed.clone(),
             self.egress.signal(),
         ))
     }
@@ -177,6 +179,7 @@ impl World {
             self.running.set(domain.name());
             domain.end();
             self.egress.collect(self.now);
+            self.note_closed_streams(self.now);
         }
     }
 
@@ -226,6 +229,7 @@ impl World {
         domain.run_until(until, arrivals, &egress, |at, arrival| {
             self.arrive(at, arrival);
         });
+        self.note_closed_streams(until);
         self.record_entropy(until, domain.name());
     }
 

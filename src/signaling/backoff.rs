@@ -20,10 +20,13 @@ pub struct Backoff {
 /// Where chance enters the wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Jitter {
-    /// The reference client's formula: chance first, then the ceiling. From the fifth attempt on,
-    /// with the field's settings, every client waits exactly the ceiling and all of them return to
-    /// a restarted server in the same millisecond.
+    /// The formula of the JavaScript client: chance first, then the ceiling. From the fifth attempt
+    /// on, with the field's settings, every client waits exactly the ceiling and all of them return
+    /// to a restarted server in the same millisecond.
     BeforeCap,
+    /// The formula of the Java client: as [`BeforeCap`](Self::BeforeCap), and no wait is shorter
+    /// than the first one would be without chance.
+    BeforeBounds,
     /// The ceiling first, then equal jitter: the wait is even between `1 - randomization_factor`
     /// and one times the grown wait, so a herd spreads over that range and none exceeds the
     /// ceiling.
@@ -60,7 +63,7 @@ impl Backoff {
         let max = milliseconds(self.max);
         let random: f64 = generator.random();
         let wait = match self.jitter {
-            Jitter::BeforeCap => {
+            Jitter::BeforeCap | Jitter::BeforeBounds => {
                 let deviation = (random * self.randomization_factor * grown).floor();
                 let even = (random * 10.0).floor() % 2.0 == 0.0;
                 let jittered = if even {
@@ -68,7 +71,12 @@ impl Backoff {
                 } else {
                     grown + deviation
                 };
-                jittered.min(max)
+                let capped = jittered.min(max);
+                if self.jitter == Jitter::BeforeBounds {
+                    capped.max(milliseconds(self.min))
+                } else {
+                    capped
+                }
             }
             Jitter::AfterCap => {
                 let capped = grown.min(max);
@@ -155,6 +163,19 @@ mod tests {
         assert_eq!(
             delays(field(Jitter::BeforeCap), &NUMBERS),
             [2123, 3500, 10_000, 10_000, 10_000, 10_000]
+        );
+    }
+
+    #[test]
+    fn jitter_before_both_bounds_is_never_under_the_first_wait() {
+        let numbers = [0.05, 0.05, 0.3, 0.999];
+        assert_eq!(
+            delays(field(Jitter::BeforeCap), &numbers),
+            [1950, 3900, 9200, 10_000]
+        );
+        assert_eq!(
+            delays(field(Jitter::BeforeBounds), &numbers),
+            [2000, 3900, 9200, 10_000]
         );
     }
 

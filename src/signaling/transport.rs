@@ -10,7 +10,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio_tungstenite::tungstenite;
 
-use self::http::HttpError;
+pub use self::http::HttpError;
 use super::endpoint::EndpointError;
 use super::engine_io::payload::PayloadError;
 use super::engine_io::upgrade::UpgradeError;
@@ -21,7 +21,7 @@ use crate::net::tls::{TlsConfigError, TlsError};
 
 mod dial;
 pub mod engine;
-pub mod http;
+mod http;
 mod polling;
 mod probe;
 mod websocket;

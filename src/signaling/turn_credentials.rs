@@ -191,7 +191,7 @@ mod tests {
         let supplied = [None, secret.clone(), secret, own.clone()];
         assert_eq!(passwords(now), supplied);
         assert_eq!(passwords(now + Duration::from_secs(59)), supplied);
-        let end = now + Duration::from_secs(60);
+        let end = now + Duration::from_mins(1);
         assert_eq!(passwords(end), [None, None, None, own]);
         assert_eq!(given.credentials.username, "1700000000:anna");
     }

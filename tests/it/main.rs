@@ -4,6 +4,7 @@ mod calls;
 mod command_line;
 mod crash;
 mod determinism;
+mod drops;
 mod faults;
 mod frames;
 mod lifecycle;

@@ -1,8 +1,9 @@
-//! The signaling client in worlds of its own, against servers that do what a test says. Tests with a
-//! number check the requirement of that number in `socketio-client.md`.
+//! The signaling client in worlds of its own, against servers that do what a test says. There are forty
+//! requirements; the test of each is named after it, by number, and states it.
 
 mod bench;
 mod client;
+mod closing;
 mod handshake;
 mod harness;
 mod heartbeat;

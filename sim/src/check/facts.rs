@@ -58,12 +58,24 @@ pub struct Facts {
     pub faults: Vec<FaultFact>,
     /// When each peer first sent each of its signaling messages, by kind and in order.
     pub sent: BTreeMap<HostName, BTreeMap<MessageName, Vec<Duration>>>,
+    /// How many signaling messages of each kind each peer first sent and was first handed: kinds as
+    /// [`CallMessage::kind`](ringtrue::signaling::message::CallMessage::kind) names them.
+    pub messages: BTreeMap<HostName, MessageCounts>,
     /// What showed on the wires of each peer's signaling connections, in order of recording.
     pub wires: BTreeMap<HostName, Vec<WireFact>>,
     /// How many live sockets each device had at the signaling server, from each change on.
     pub sockets: BTreeMap<String, Vec<(Duration, u64)>>,
     /// When the latest event of the run was.
     pub last: Duration,
+}
+
+/// How many signaling messages a peer sent and was handed, by kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MessageCounts {
+    /// What it sent; repetitions do not count.
+    pub sent: BTreeMap<String, u32>,
+    /// What its signaling client handed up.
+    pub received: BTreeMap<String, u32>,
 }
 
 /// One thing that showed on the wire of a signaling connection, with its place in time.
@@ -170,9 +182,17 @@ impl Observer for FactCollector {
                 target,
                 text,
             } if *level == Level::DEBUG => {
-                if let Some(message) = message_sent(target, text) {
-                    let by_kind = facts.sent.entry(event.host.clone()).or_default();
-                    by_kind.entry(message).or_default().push(event.at);
+                let host = &event.host;
+                if let Some(kind) = message_kind(target, text, "sent") {
+                    let counts = facts.messages.entry(host.clone()).or_default();
+                    *counts.sent.entry(kind.to_owned()).or_default() += 1;
+                    if let Some(message) = message_name(kind) {
+                        let by_kind = facts.sent.entry(host.clone()).or_default();
+                        by_kind.entry(message).or_default().push(event.at);
+                    }
+                } else if let Some(kind) = message_kind(target, text, "received") {
+                    let counts = facts.messages.entry(host.clone()).or_default();
+                    *counts.received.entry(kind.to_owned()).or_default() += 1;
                 }
             }
             EventKind::Log {
@@ -205,13 +225,20 @@ impl Observer for FactCollector {
     }
 }
 
-/// The message that a log line of the client says was sent. The line is the only sign of it outside
-/// the client: on the wire it is inside a WebSocket frame, and may be there twice.
-fn message_sent(target: &str, text: &str) -> Option<MessageName> {
-    let fields = target
+/// The kind of the message that a log line of the client says was sent or received. The lines are the
+/// only signs of it outside the client: on the wire it is inside a WebSocket frame, and may be there
+/// twice.
+fn message_kind<'a>(target: &str, text: &'a str, way: &str) -> Option<&'a str> {
+    let line = target
         .starts_with("ringtrue::signaling")
-        .then(|| text.strip_prefix("signaling message sent kind="))??;
-    match fields.split(' ').next()? {
+        .then(|| text.strip_prefix("signaling message "))??;
+    let fields = line.strip_prefix(way)?.strip_prefix(" kind=")?;
+    fields.split(' ').next()
+}
+
+/// The kinds that a fault can wait for.
+fn message_name(kind: &str) -> Option<MessageName> {
+    match kind {
         "offer" => Some(MessageName::Offer),
         "answer" => Some(MessageName::Answer),
         "candidate" => Some(MessageName::Candidate),
@@ -277,7 +304,7 @@ mod tests {
 
     #[test]
     fn messages_are_counted_by_sender_and_kind() {
-        const CLIENT: &str = "ringtrue::signaling::send_buffer";
+        const CLIENT: &str = "ringtrue::signaling::mailbox::outgoing";
         let facts = gathered(&[
             (CLIENT, "signaling message sent kind=offer call=c1"),
             (CLIENT, "signaling message sent kind=candidate call=c1"),
@@ -288,6 +315,7 @@ mod tests {
             (CLIENT, "signaling message sent kind=candidate call=c1"),
             (CLIENT, "repetition dropped from=bob id=7"),
             ("ringtrue_sim", "signaling message sent kind=offer call=c1"),
+            (CLIENT, "signaling message received kind=ringing call=c1"),
         ]);
         let candidate = MessageName::Candidate;
         assert_eq!(facts.messages_sent("alice", MessageName::Offer), 1);
@@ -296,5 +324,19 @@ mod tests {
         let when = |number| facts.message_sent_at("alice", candidate, number);
         assert_eq!(when(2), Some(Duration::from_secs(4)));
         assert_eq!((when(0), when(3)), (None, None));
+        let counts = &facts.messages["alice"];
+        let kinds = |counts: &BTreeMap<String, u32>| {
+            let kinds = counts.iter().map(|(kind, count)| (kind.clone(), *count));
+            kinds.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            kinds(&counts.sent),
+            [
+                ("candidate".to_owned(), 2),
+                ("end-of-candidates".to_owned(), 1),
+                ("offer".to_owned(), 1)
+            ]
+        );
+        assert_eq!(kinds(&counts.received), [("ringing".to_owned(), 1)]);
     }
 }

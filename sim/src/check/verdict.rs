@@ -6,6 +6,7 @@ use std::time::Duration;
 use ringtrue::client::EndReason;
 
 use super::call::LastCall;
+use super::delivery::doubled;
 use super::effect::without_effect;
 use super::expectation::{Kept, Observed, unmet};
 use super::facts::Facts;
@@ -56,6 +57,7 @@ pub fn failures(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Fail
     failures.extend(error_lines(facts));
     failures.extend(without_effect(&scenario.faults, facts));
     failures.extend(left_behind(facts));
+    failures.extend(doubled(facts));
     failures
 }
 

@@ -10,7 +10,7 @@ use turmoil_net::KernelConfig;
 use super::connections::Connections;
 use super::device::{Address, Device};
 use super::domain::Egress;
-use super::host::{Names, OpenPorts};
+use super::host::{ClosedStreams, Names, OpenPorts};
 use super::tcp::Recovery;
 use super::{Host, Running, World};
 use crate::determinism::Capture;
@@ -118,6 +118,7 @@ impl World {
             by_kernel,
             names: Arc::new(names),
             ports: OpenPorts::default(),
+            closed: ClosedStreams::default(),
             domains: (0..=machines.len()).map(|_| None).collect(),
             paused: BTreeSet::new(),
             waited: BTreeMap::new(),

@@ -9,6 +9,7 @@ use turmoil_net::{Packet as KernelPacket, Transport};
 use super::cargo::{Cargo, in_fabric, rewritten, split, split_segment, summary};
 use super::connections::{End, Passage, Passes};
 use super::device::Carrier;
+use super::host::StreamName;
 use super::tcp::{Arrived, Content, Missing};
 use super::{Arrival, World};
 use crate::net::cause::DropCause;
@@ -123,6 +124,10 @@ impl World {
             .sender
             .and_then(|sender| end_of(sender, &cargo.packet));
         let passage = self.connections.arrives(to, from, segment);
+        if passage.completes_handshake {
+            let (acknowledgment, _) = split_segment(&received, 0);
+            self.egress.hand_over(acknowledgment);
+        }
         match passage.passes {
             Passes::Whole => self.egress.hand_over(received),
             Passes::Begin { bytes } => {
@@ -136,6 +141,21 @@ impl World {
             self.note_drop(at, &name, DropCause::ConnectionCut);
         }
         self.note_passage(at, passage);
+    }
+
+    /// Writes down which connections the applications have closed since the last call.
+    pub(super) fn note_closed_streams(&mut self, at: Duration) {
+        for StreamName { local, remote } in self.closed.take() {
+            if let Some(host) = self.by_kernel.get(&local.ip()) {
+                let host = *host;
+                self.connections.note_close(End {
+                    host,
+                    local,
+                    remote,
+                });
+            }
+        }
+        self.note_wire(at);
     }
 
     /// Writes down what shows on the wires that are listened to.

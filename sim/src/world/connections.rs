@@ -51,6 +51,8 @@ struct Connection {
     /// The sequence number that this end sends next, where it has opened the connection.
     sends: u32,
     finished: bool,
+    /// Whether a SYN has arrived and its acknowledgment is still awaited.
+    is_opening: bool,
     broken: Option<Breakage>,
     /// Up to where what this end has sent goes on although it is broken.
     passes_until: Option<u32>,
@@ -69,6 +71,9 @@ pub struct Passage {
     pub told: Vec<KernelPacket>,
     /// The fault that cuts the connection here, by number.
     pub cut_by: Option<usize>,
+    /// Whether this is the first segment after a SYN, and more than the acknowledgment that completes
+    /// the handshake. The kernel takes nothing else from it, so it needs that one before.
+    pub completes_handshake: bool,
 }
 
 /// How much of a segment goes its way.
@@ -147,6 +152,7 @@ impl Connections {
                     passes: Passes::begin(bytes),
                     told: self.cut(end, until, cut.how),
                     cut_by: Some(cut.fault),
+                    completes_handshake: false,
                 }
             }
         }
@@ -155,12 +161,20 @@ impl Connections {
     /// A segment of `from` reaches `to`.
     pub fn arrives(&mut self, to: End, from: Option<End>, segment: &TcpSegment) -> Passage {
         if segment.flags.syn && !segment.flags.ack {
-            self.ends.insert(to, Connection::default());
+            let connection = Connection {
+                is_opening: true,
+                ..Connection::default()
+            };
+            self.ends.insert(to, connection);
         }
         let connection = self.ends.entry(to).or_default();
         if connection.broken.is_some() {
             return Passage::of(Passes::Nothing);
         }
+        let was_opening = connection.is_opening;
+        connection.is_opening &= segment.flags.syn;
+        let says_more = !segment.payload.is_empty() || segment.flags.fin;
+        let completes_handshake = was_opening && !connection.is_opening && says_more;
         if segment.flags.syn
             && segment.flags.ack
             && let Some(event) = connection.wire.as_mut().and_then(Wire::accepted)
@@ -183,6 +197,7 @@ impl Connections {
                 passes: Passes::begin(bytes),
                 told: self.cut(to, until, cut.how),
                 cut_by: Some(cut.fault),
+                completes_handshake: false,
             };
         }
         connection.expects = after(segment, segment.payload.len());
@@ -204,6 +219,7 @@ impl Connections {
                 .and_then(|(_, how)| self.tell(to, how))
                 .into_iter()
                 .collect(),
+            completes_handshake,
             ..Passage::whole()
         }
     }
@@ -319,7 +335,8 @@ impl Connections {
         cut
     }
 
-    fn note_close(&mut self, end: End) {
+    /// The application at an end has closed it, whatever its kernel still does.
+    pub(super) fn note_close(&mut self, end: End) {
         let connection = self.ends.get_mut(&end);
         let event = connection
             .and_then(|connection| connection.wire.as_mut())
@@ -362,6 +379,7 @@ impl Passage {
             passes,
             told: Vec::new(),
             cut_by: None,
+            completes_handshake: false,
         }
     }
 }

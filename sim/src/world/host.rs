@@ -33,6 +33,7 @@ pub struct HostNet {
     names: Arc<Names>,
     name_delay: Duration,
     ports: OpenPorts,
+    closed: ClosedStreams,
     signal: SendSignal,
 }
 
@@ -42,6 +43,20 @@ struct Kernel {
     host: HostId,
     address: Address,
     signal: SendSignal,
+}
+
+/// The TCP streams that applications have let go of. Their kernels may go on for long, with what the
+/// other end has not acknowledged, so that the wires do not tell.
+#[derive(Clone, Debug, Default)]
+pub struct ClosedStreams(Arc<Mutex<Vec<StreamName>>>);
+
+/// The two addresses of a stream, as the kernel of its host knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamName {
+    /// The host's.
+    pub local: SocketAddr,
+    /// The other end's.
+    pub remote: SocketAddr,
 }
 
 /// The UDP ports that are open in the world, by the addresses of the kernels, and how their packets
@@ -61,6 +76,7 @@ impl HostNet {
         names: Arc<Names>,
         name_delay: Duration,
         ports: OpenPorts,
+        closed: ClosedStreams,
         signal: SendSignal,
     ) -> Self {
         Self {
@@ -68,6 +84,7 @@ impl HostNet {
             names,
             name_delay,
             ports,
+            closed,
             signal,
         }
     }
@@ -78,6 +95,18 @@ impl HostNet {
             address: place.address,
             signal: self.signal.clone(),
         }
+    }
+}
+
+impl ClosedStreams {
+    /// Those since the last call, in order.
+    #[must_use]
+    pub fn take(&self) -> Vec<StreamName> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<StreamName>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,7 +163,7 @@ impl Net for HostNet {
         let kernel = self.kernel(&self.device.place_towards(remote.ip())?);
         kernel.signal.raise();
         let stream = kernel.on_host(TcpStream::connect(remote)).await?;
-        Ok(Box::new(Stream { kernel, stream }))
+        Ok(Box::new(Stream::new(kernel, stream, self.closed.clone())?))
     }
 
     async fn listen_stream(&self, local: SocketAddr) -> io::Result<Box<dyn StreamListener>> {
@@ -142,7 +171,11 @@ impl Net for HostNet {
         let kernel = self.kernel(&place);
         let local = SocketAddr::new(place.address.kernel, local.port());
         let listener = kernel.on_host(TcpListener::bind(local)).await?;
-        Ok(Box::new(Listener { kernel, listener }))
+        Ok(Box::new(Listener {
+            kernel,
+            closed: self.closed.clone(),
+            listener,
+        }))
     }
 
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
@@ -255,7 +288,25 @@ impl Drop for Datagrams {
 
 struct Stream {
     kernel: Kernel,
+    name: StreamName,
+    closed: ClosedStreams,
     stream: TcpStream,
+}
+
+impl Stream {
+    fn new(kernel: Kernel, stream: TcpStream, closed: ClosedStreams) -> io::Result<Self> {
+        kernel.enter();
+        let name = StreamName {
+            local: stream.local_addr()?,
+            remote: stream.peer_addr()?,
+        };
+        Ok(Self {
+            kernel,
+            name,
+            closed,
+            stream,
+        })
+    }
 }
 
 impl ByteStream for Stream {
@@ -304,12 +355,14 @@ impl AsyncWrite for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        self.closed.lock().push(self.name);
         self.kernel.enter_to_send();
     }
 }
 
 struct Listener {
     kernel: Kernel,
+    closed: ClosedStreams,
     listener: TcpListener,
 }
 
@@ -317,10 +370,7 @@ struct Listener {
 impl StreamListener for Listener {
     async fn accept(&self) -> io::Result<(Box<dyn ByteStream>, SocketAddr)> {
         let (stream, peer) = self.kernel.on_host(self.listener.accept()).await?;
-        let stream = Stream {
-            kernel: self.kernel.clone(),
-            stream,
-        };
+        let stream = Stream::new(self.kernel.clone(), stream, self.closed.clone())?;
         Ok((Box::new(stream), peer))
     }
 

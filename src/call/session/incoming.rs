@@ -81,7 +81,7 @@ impl Session {
     fn offer(&mut self, from: PeerName, call: CallId, sdp: &str) {
         if let Some(current) = &self.call {
             if current.id != call {
-                self.refuse(from, call, HangUpReason::Busy);
+                self.refuse(from, &call, HangUpReason::Busy);
             }
             return;
         }
@@ -89,7 +89,7 @@ impl Session {
             Ok(remote) => remote,
             Err(error) => {
                 warn!(%call, %from, %error, "refusing a call whose offer makes no sense");
-                return self.refuse(from, call, HangUpReason::Rejected);
+                return self.refuse(from, &call, HangUpReason::Rejected);
             }
         };
         let made = self.make_call(
@@ -102,13 +102,13 @@ impl Session {
             Ok(active) => self.call = Some(active),
             Err(error) => {
                 warn!(%call, %error, "refusing a call for which no media can be set up");
-                return self.refuse(from, call, HangUpReason::Unreachable);
+                return self.refuse(from, &call, HangUpReason::Unreachable);
             }
         }
         if let Err(error) = self.apply_remote_description(remote) {
             warn!(%call, %from, %error, "refusing a call whose offer cannot be answered");
             self.call = None;
-            return self.refuse(from, call, HangUpReason::Rejected);
+            return self.refuse(from, &call, HangUpReason::Rejected);
         }
         if self.config.ice.candidate_pool_size > 0
             && let Some(active) = &self.call
@@ -119,9 +119,9 @@ impl Session {
         self.report(ClientEvent::Incoming { call, from });
     }
 
-    fn refuse(&mut self, caller: PeerName, call: CallId, reason: HangUpReason) {
+    fn refuse(&mut self, caller: PeerName, call: &CallId, reason: HangUpReason) {
         self.send_to(caller, call.clone(), CallMessage::HangUp { reason });
-        self.forget_call(&call);
+        self.forget_call(call);
     }
 
     fn answer(&mut self, sdp: &str) {

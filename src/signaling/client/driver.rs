@@ -301,6 +301,8 @@ impl Driver {
         while let Some(event) = self.mailbox.poll_event() {
             match event {
                 MailboxEvent::Received(envelope) => {
+                    let (kind, call) = (envelope.body.kind(), &envelope.call);
+                    tracing::debug!(kind, %call, "signaling message received");
                     self.backlog.push_back(SignalingEvent::Message(envelope));
                 }
                 MailboxEvent::Acknowledged { post } => self.conclude(post, Ok(())),

@@ -138,44 +138,44 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(auth: &str, expected: Result<(), AdmissionError>) {
+    fn check(auth: &str, expected: &Result<(), AdmissionError>) {
         let tokens = BTreeMap::from([("anna".into(), "secret".into())]);
         let auth: Auth = serde_json::from_str(auth).expect("an auth object");
-        assert_eq!(auth.check(&TokenPolicy::Listed(tokens), 8), expected);
+        assert_eq!(&auth.check(&TokenPolicy::Listed(tokens), 8), expected);
     }
 
     #[test]
     fn a_user_needs_its_own_token() {
-        check(r#"{"user":"anna","token":"secret"}"#, Ok(()));
-        check(r#"{"user":"anna","token":"secret","device":"d1"}"#, Ok(()));
+        check(r#"{"user":"anna","token":"secret"}"#, &Ok(()));
+        check(r#"{"user":"anna","token":"secret","device":"d1"}"#, &Ok(()));
         for token in ["", "secre", "secret1", "Secret"] {
             let auth = format!(r#"{{"user":"anna","token":"{token}"}}"#);
             let user = "anna".into();
-            check(&auth, Err(AdmissionError::WrongToken { user }));
+            check(&auth, &Err(AdmissionError::WrongToken { user }));
         }
         let user = "boris".into();
         check(
             r#"{"user":"boris","token":"secret"}"#,
-            Err(AdmissionError::WrongToken { user }),
+            &Err(AdmissionError::WrongToken { user }),
         );
     }
 
     #[test]
     fn names_have_a_length() {
-        check(r#"{"user":""}"#, Err(AdmissionError::EmptyUser));
+        check(r#"{"user":""}"#, &Err(AdmissionError::EmptyUser));
         check(
             r#"{"user":"anna","device":""}"#,
-            Err(AdmissionError::EmptyDevice),
+            &Err(AdmissionError::EmptyDevice),
         );
         let too_long = |field| AdmissionError::NameTooLong {
             field,
             bytes: 9,
             max: 8,
         };
-        check(r#"{"user":"123456789"}"#, Err(too_long("user")));
+        check(r#"{"user":"123456789"}"#, &Err(too_long("user")));
         check(
             r#"{"user":"anna","device":"123456789"}"#,
-            Err(too_long("device")),
+            &Err(too_long("device")),
         );
     }
 

@@ -80,20 +80,6 @@ impl Header {
             return Err(FrameError::TooLong { bytes, max });
         }
         let max = config.name_bytes_max;
-        let kind = match frame.get("kind") {
-            // What clients sent before frames had a kind.
-            None => Kind::Message,
-            Some(Value::String(kind)) => match kind.as_str() {
-                "message" => Kind::Message,
-                "acknowledge" | "resume" => Kind::Passing,
-                other => {
-                    let kind = other.chars().take(32).collect();
-                    return Err(FrameError::Kind { kind });
-                }
-            },
-            Some(_) => return Err(FrameError::Missing { field: "kind" }),
-        };
-        let number = frame.get("number").or_else(|| frame.get("id"));
         Ok(Self {
             to: name(frame, "to", max)?,
             to_device: match frame.get("to_device") {
@@ -101,10 +87,26 @@ impl Header {
                 Some(_) => Some(name(frame, "to_device", max)?),
             },
             call: name(frame, "call", max)?,
-            kind,
-            number: number.and_then(Value::as_u64),
+            kind: Kind::read(frame)?,
+            number: frame.get("number").and_then(Value::as_u64),
             bytes,
         })
+    }
+}
+
+impl Kind {
+    fn read(frame: &Frame) -> Result<Self, FrameError> {
+        let Some(Value::String(kind)) = frame.get("kind") else {
+            return Err(FrameError::Missing { field: "kind" });
+        };
+        match kind.as_str() {
+            "message" => Ok(Self::Message),
+            "acknowledge" | "resume" => Ok(Self::Passing),
+            other => {
+                let kind = other.chars().take(32).collect();
+                Err(FrameError::Kind { kind })
+            }
+        }
     }
 }
 
@@ -203,6 +205,7 @@ mod tests {
                 json!({ "to": "boris", "call": "c1", "to_device": 1 }),
                 missing("to_device"),
             ),
+            (json!({ "to": "boris", "call": "c1" }), missing("kind")),
             (
                 json!({ "to": "boris", "call": "c1", "kind": 1 }),
                 missing("kind"),
@@ -218,7 +221,11 @@ mod tests {
 
     #[test]
     fn the_whole_frame_has_a_length() {
-        let frame = |text: usize| json!({ "to": "boris", "call": "c1", "body": "x".repeat(text) });
+        let frame = |text: usize| {
+            json!({
+                "to": "boris", "call": "c1", "kind": "message", "body": "x".repeat(text),
+            })
+        };
         let room = 200 - frame(0).to_string().len();
         assert!(read(&frame(room)).is_ok());
         let too_long = FrameError::TooLong {

@@ -6,36 +6,30 @@ use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Request};
-use http_body_util::Full;
-use hyper::service::Service as _;
 use serde_json::{Value, json};
-use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::{DisconnectReason, Sid};
 use socketioxide::{AckError, SendError, SocketError, SocketIo, TransportType};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep};
 
-use super::admission::{AdmissionError, Auth};
+use super::admission::Auth;
 use super::config::RelayConfig;
 use super::frame::Frame;
 use super::health::NotFound;
 use super::refusal::Refusal;
-use super::streams::{StreamId, Streams};
+use super::streams::Streams;
 use super::switchboard::{Conduct, Delivery, Device, Handled, Switchboard};
-use super::turn_credentials;
 use crate::signaling::message::EVENT;
+
+mod entry;
+mod exit;
 
 /// How long the relay waits for a device to acknowledge: longer than the 45 s after which a silent
 /// connection is closed, so that only a dead one is given up.
 const DEVICE_ACKNOWLEDGEMENT_LIMIT: Duration = Duration::from_mins(1);
-
-/// How long a new connection waits for the one that it replaces to be gone. That takes no time, since
-/// a stream that is told to close waits for nothing.
-const REPLACEMENT_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long a session may take to join the namespace.
 const JOIN_LIMIT: Duration = Duration::from_secs(45);
@@ -43,9 +37,6 @@ const JOIN_LIMIT: Duration = Duration::from_secs(45);
 /// How long a session may live on after it has left the namespace: long enough for its client to close
 /// it by itself.
 const LEFT_LIMIT: Duration = Duration::from_secs(5);
-
-/// How long streams that are aborted may take to be dropped.
-const ABORT_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the server may have to send to a client beside the messages that are kept for it.
 const OTHER_PACKETS_MAX: usize = 128;
@@ -74,7 +65,7 @@ struct State {
     board: Switchboard,
     /// The sockets of the sessions that have joined.
     sockets: BTreeMap<Sid, SocketRef>,
-    /// The sessions that were closed for good reason, until their streams are gone.
+    /// The sessions that the relay has closed, until their streams are gone.
     closing: BTreeMap<Device, Vec<Sid>>,
 }
 
@@ -94,7 +85,7 @@ impl Hub {
         Arc::new_cyclic(|hub: &Weak<Self>| {
             let (admission, arrival) = (Weak::clone(hub), Weak::clone(hub));
             let admit = move |socket: SocketRef, TryData(auth): TryData<Auth>| {
-                admit(Weak::clone(&admission), socket, auth.ok())
+                entry::admit(Weak::clone(&admission), socket, auth.ok())
             };
             // Handlers do their work before they return a future, because socketioxide spawns those
             // and keeps no order among them.
@@ -139,41 +130,6 @@ impl Hub {
     pub(super) fn holds_nothing(&self) -> bool {
         let state = self.lock();
         state.board.is_empty() && state.sockets.is_empty() && state.closing.is_empty()
-    }
-
-    /// Closes every connection: in order until `deadline`, and then by force.
-    pub(super) async fn shut_down(&self, deadline: Instant) {
-        if self.phase.send_replace(Phase::Draining) != Phase::Serving {
-            let mut phase = self.phase.subscribe();
-            // The sender is this hub's own.
-            let _ = phase.wait_for(|phase| *phase == Phase::Closed).await;
-            return;
-        }
-        let sockets: Vec<SocketRef> = self.lock().sockets.values().cloned().collect();
-        let joined: BTreeSet<Sid> = sockets.iter().map(|socket| socket.id).collect();
-        // What has not joined yet would be told that there is no such namespace, and would not come
-        // back.
-        self.streams.abort_others(&joined);
-        if timeout_at(deadline, self.io.close()).await.is_err() {
-            tracing::debug!("some clients do not take their close packet");
-        }
-        if timeout_at(deadline, self.streams.all_gone()).await.is_err() {
-            tracing::info!(streams = self.streams.count(), "streams cut");
-            self.streams.abort_all();
-            let _ = timeout(ABORT_LIMIT, self.streams.all_gone()).await;
-        }
-        // socketioxide forgets its namespaces before their sockets are out of them, so that sockets and
-        // namespaces hold each other for ever. Leaving the namespace cuts that.
-        for socket in sockets {
-            // The connection is closed already, which is the only error there can be.
-            let _ = socket.disconnect();
-        }
-        let mut state = self.lock();
-        state.sockets.clear();
-        state.closing.clear();
-        state.board = Switchboard::new(Arc::clone(&self.config));
-        drop(state);
-        self.phase.send_replace(Phase::Closed);
     }
 
     /// The present state, without what has grown too old.
@@ -314,84 +270,6 @@ impl Hub {
         }
         overrun
     }
-
-    /// Closes sessions that are in the table. Their clients come back, or not, as they see fit.
-    fn close_all(self: &Arc<Self>, sessions: BTreeSet<Sid>) {
-        for id in sessions {
-            let mut state = self.lock();
-            let device = state.take_out(id);
-            let socket = state.sockets.remove(&id);
-            if let Some(device) = device {
-                state.log_disconnected(&device, "closed by the relay");
-            }
-            drop(state);
-            self.close(id, socket);
-        }
-    }
-
-    /// Closes a session down to its streams.
-    fn close(self: &Arc<Self>, id: Sid, socket: Option<SocketRef>) {
-        if let Some(socket) = socket {
-            // Where even that packet finds no room, the end of the stream has to do.
-            let _ = socket.disconnect();
-        }
-        // A session that polls has no stream while it does not ask, and ends by a packet that is none
-        // of Socket.IO: what socketioxide has no call for, it does on its own for that.
-        let path = self.config.path.trim_end_matches('/');
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(format!("{path}/?EIO=4&transport=polling&sid={id}"))
-            .body(Full::new(Bytes::from_static(b"4!")))
-            .expect("the session was opened by a request for this path");
-        let closed = self.service.call(request);
-        let streams = Arc::clone(&self.streams);
-        tokio::spawn(async move {
-            // A session over WebSocket refuses the request; its stream is all that it has.
-            let _ = closed.await;
-            // A request that waits for an answer has one now, and is to get it.
-            tokio::task::yield_now().await;
-            streams.close(id);
-        });
-    }
-
-    /// Admits a session. An older one of its device is closed first, and gone.
-    async fn admit(self: &Arc<Self>, id: Sid, device: &Device) -> Result<(), AdmissionError> {
-        let patience = Instant::now() + REPLACEMENT_LIMIT;
-        loop {
-            let (older, socket, closing) = {
-                let mut state = self.lock();
-                if !self.is_serving() {
-                    return Err(AdmissionError::ShuttingDown);
-                }
-                let older = state.board.predecessor(device)?;
-                let socket = older.and_then(|older| {
-                    state.take_out(older);
-                    state.sockets.remove(&older)
-                });
-                let closing = state.closing.get(device).cloned().unwrap_or_default();
-                if older.is_none() && (closing.is_empty() || Instant::now() >= patience) {
-                    state.board.admit(Instant::now(), id, device.clone());
-                    return Ok(());
-                }
-                (older, socket, closing)
-            };
-            if let Some(older) = older {
-                self.close(older, socket);
-            }
-            for session in closing {
-                if timeout_at(patience, self.streams.gone(session))
-                    .await
-                    .is_err()
-                {
-                    tracing::warn!(%session, "a replaced connection is not gone yet");
-                }
-            }
-            if older.is_some() {
-                self.lock()
-                    .log_disconnected(device, "replaced by a newer connection");
-            }
-        }
-    }
 }
 
 impl State {
@@ -412,79 +290,5 @@ impl State {
         let sockets = self.sockets_of(device);
         let Device { user, name } = device;
         tracing::info!(%user, device = %name, sockets, reason, "signaling client disconnected");
-    }
-}
-
-/// Decides on a connection and, if it may stay, registers what it will be asked: before the CONNECT
-/// reply, so that no event of the client comes too early.
-async fn admit(
-    hub: Weak<Hub>,
-    socket: SocketRef,
-    auth: Option<Auth>,
-) -> Result<(), AdmissionError> {
-    let hub = hub.upgrade().ok_or(AdmissionError::ShuttingDown)?;
-    let id = socket.id;
-    if let Some(stream) = socket.req_parts().extensions.get::<StreamId>() {
-        hub.streams.carry(*stream, id);
-    }
-    let auth = auth.ok_or(AdmissionError::Malformed)?;
-    let config = &hub.config;
-    if let Err(error) = auth.check(&config.tokens, config.name_bytes_max) {
-        tracing::info!(user = %auth.user, %error, "signaling client refused");
-        return Err(error);
-    }
-    let device = Device {
-        user: auth.user,
-        // The session's own id is as random as the name that the client should have chosen.
-        name: auth.device.unwrap_or_else(|| id.to_string()),
-    };
-    listen(&hub, &socket);
-    let admitted = hub.admit(id, &device).await;
-    if let Err(error) = &admitted {
-        tracing::info!(user = %device.user, %error, "signaling client refused");
-        if *error == AdmissionError::ShuttingDown {
-            // It must not read that, or it would not come back.
-            hub.streams.abort(id);
-        }
-    }
-    admitted
-}
-
-/// Registers what a session may send.
-fn listen(hub: &Arc<Hub>, socket: &SocketRef) {
-    let (frames, requests, leaving) = (
-        Arc::downgrade(hub),
-        Arc::downgrade(hub),
-        Arc::downgrade(hub),
-    );
-    socket.on(
-        EVENT,
-        move |socket: SocketRef, TryData(frame): TryData<Frame>, acknowledge: AckSender| {
-            if let Some(hub) = frames.upgrade() {
-                answer(acknowledge, &hub.receive(socket.id, frame.ok()));
-            }
-            ready(())
-        },
-    );
-    socket.on(
-        turn_credentials::EVENT,
-        move |socket: SocketRef, acknowledge: AckSender| {
-            if let Some(hub) = requests.upgrade() {
-                answer(acknowledge, &hub.issue_credentials(socket.id));
-            }
-            ready(())
-        },
-    );
-    socket.on_disconnect(move |socket: SocketRef, reason: DisconnectReason| {
-        if let Some(hub) = leaving.upgrade() {
-            hub.leave(&socket, reason);
-        }
-        ready(())
-    });
-}
-
-fn answer(acknowledge: AckSender, value: &Value) {
-    if let Err(error) = acknowledge.send(value) {
-        tracing::debug!(%error, "the acknowledgement was not sent");
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Calls {
     per_user_max: usize,
     max: usize,
     idle: Duration,
-    calls: BTreeMap<String, Call>,
+    by_id: BTreeMap<String, Call>,
     /// The same calls by when they were used last.
     by_age: BTreeSet<(Instant, String)>,
     /// How many calls each user has begun.
@@ -39,7 +39,7 @@ impl Calls {
             per_user_max: config.calls_per_user_max,
             max: config.calls_max,
             idle: config.call_idle,
-            calls: BTreeMap::new(),
+            by_id: BTreeMap::new(),
             by_age: BTreeSet::new(),
             begun: BTreeMap::new(),
         }
@@ -53,7 +53,7 @@ impl Calls {
         from: &str,
         to: &str,
     ) -> Result<(), Refusal> {
-        if let Some(call) = self.calls.get_mut(id) {
+        if let Some(call) = self.by_id.get_mut(id) {
             let members = [call.members[0].as_str(), call.members[1].as_str()];
             if members != [from, to] && members != [to, from] {
                 return Err(Refusal::NotAMember);
@@ -61,7 +61,7 @@ impl Calls {
             let before = std::mem::replace(&mut call.used, now);
             self.by_age.remove(&(before, id.to_owned()));
         } else {
-            if self.calls.len() >= self.max {
+            if self.by_id.len() >= self.max {
                 return Err(Refusal::TooManyCalls { max: self.max });
             }
             if self.begun.get(from).copied().unwrap_or_default() >= self.per_user_max {
@@ -74,7 +74,7 @@ impl Calls {
                 members: [from.to_owned(), to.to_owned()],
                 used: now,
             };
-            self.calls.insert(id.to_owned(), call);
+            self.by_id.insert(id.to_owned(), call);
         }
         self.by_age.insert((now, id.to_owned()));
         Ok(())
@@ -91,11 +91,11 @@ impl Calls {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.calls.len()
+        self.by_id.len()
     }
 
     fn forget(&mut self, id: &str) {
-        let Some(call) = self.calls.remove(id) else {
+        let Some(call) = self.by_id.remove(id) else {
             return;
         };
         let [beginner, _] = call.members;
@@ -188,7 +188,7 @@ mod tests {
                 calls.expire(now);
                 let (id, from, to) = (id.to_string(), from.to_string(), to.to_string());
                 let passed = calls.pass(now, &id, &from, &to).is_ok();
-                let member = calls.calls.get(&id).is_some_and(|call| {
+                let member = calls.by_id.get(&id).is_some_and(|call| {
                     call.members.contains(&from) && call.members.contains(&to)
                         && (from != to || call.members[0] == call.members[1])
                 });
@@ -198,7 +198,7 @@ mod tests {
                 prop_assert_eq!(calls.by_age.len(), calls.len());
             }
             calls.expire(now + Duration::from_mins(10));
-            prop_assert!(calls.calls.is_empty() && calls.begun.is_empty() && calls.by_age.is_empty());
+            prop_assert!(calls.by_id.is_empty() && calls.begun.is_empty() && calls.by_age.is_empty());
         }
     }
 }

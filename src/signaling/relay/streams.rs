@@ -263,7 +263,7 @@ impl GuardedStream {
     fn poll_out<T>(
         &mut self,
         context: &mut Context<'_>,
-        operation: impl FnOnce(Pin<&mut dyn ByteStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        operation: impl FnOnce(Pin<&mut Box<dyn ByteStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let state = {
             let mut switch = self.control.lock();
@@ -273,7 +273,7 @@ impl GuardedStream {
         if state == State::Aborted {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        match operation(Pin::new(&mut *self.stream), context) {
+        match operation(Pin::new(&mut self.stream), context) {
             Poll::Ready(result) => {
                 self.stalled = None;
                 Poll::Ready(result)
@@ -358,11 +358,11 @@ impl AsyncWrite for GuardedStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_out(context, |stream, context| stream.poll_flush(context))
+        self.poll_out(context, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_out(context, |stream, context| stream.poll_shutdown(context))
+        self.poll_out(context, AsyncWrite::poll_shutdown)
     }
 }
 

@@ -315,9 +315,9 @@ async fn credentials_are_issued_where_there_is_a_secret() {
     })
     .await;
     let mut anna = Client::of(&net, "anna", "d1").await;
-    let issued = anna.ask(turn_credentials::EVENT, None).await;
-    assert_eq!(issued, json!(issuer.issue("anna")));
-    assert_eq!(issued["username"], "1060:anna");
+    let answer = anna.ask(turn_credentials::EVENT, None).await;
+    assert_eq!(answer, json!(issuer.issue("anna")));
+    assert_eq!(answer["username"], "1060:anna");
 }
 
 #[tokio::test(start_paused = true)]

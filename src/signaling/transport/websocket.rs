@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use http::Uri;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{self, Message, protocol::WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
@@ -143,6 +144,11 @@ fn broken(error: tungstenite::Error) -> TransportError {
         tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
             TransportError::Closed {
                 how: "end of stream".into(),
+            }
+        }
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            TransportError::Closed {
+                how: "end of stream without a close frame".into(),
             }
         }
         other => TransportError::Broken(Box::new(other)),

@@ -388,9 +388,7 @@ impl Tail {
 
 impl Observer for Tail {
     fn observe(&mut self, _index: u64, event: &Event, _chain: &Chain) {
-        let is_shown = matches!(event.kind, EventKind::Wire(_) | EventKind::Log { .. })
-            || (std::env::var_os("DBG").is_some()
-                && !matches!(event.kind, EventKind::Timer | EventKind::Entropy { .. }));
+        let is_shown = matches!(event.kind, EventKind::Wire(_) | EventKind::Log { .. });
         if is_shown {
             let line = format!(
                 "{:10.3}s  {} {}",

@@ -210,7 +210,7 @@ fn answers_can_be_wrong_in_several_ways() {
             request(&mut get, "GET", "transport=polling", "").await;
             let mut text = Vec::new();
             let reading = get.read_to_end(&mut text);
-            let _ended = tokio::time::timeout(Duration::from_secs(5), reading).await;
+            let _ended = tokio::time::timeout(Duration::from_secs(20), reading).await;
             text
         };
         assert!(all_of(Reaction::Torn).await.ends_with(b"0{"));
@@ -289,6 +289,21 @@ fn a_frame_is_where_a_connection_breaks() {
         let said = record.0.iter().map(|entry| &entry.what).filter(out).count();
         assert_eq!(said, 3, "the last one was swallowed");
     });
+}
+
+#[test]
+fn what_is_sent_arrives_whatever_is_lost() {
+    let body = |bench: Bench| async move {
+        for number in 1..=150 {
+            let mut get = dial(&bench).await;
+            request(&mut get, "GET", "transport=polling", "").await;
+            let open = tokio::time::timeout(Duration::from_secs(60), response(&mut get)).await;
+            assert!(open.is_ok(), "request {number} was not answered");
+        }
+    };
+    for seed in 1..=3 {
+        assert_eq!(run(Link::Lossy, seed, &body).failure, None, "seed {seed}");
+    }
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Two hundred clients of one relay, which restarts.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -231,3 +231,24 @@ fn a_wire_shows_when_its_connection_opens_and_closes() {
         ]
     );
 }
+
+#[test]
+fn data_that_overtakes_a_lost_acknowledgment_completes_the_handshake_first() {
+    let [client, server] = ends();
+    let mut connections = Connections::default();
+    let syn = TcpFlags {
+        syn: true,
+        ..TcpFlags::default()
+    };
+    let mut completes = |segment: &TcpSegment| {
+        let passage = connections.arrives(server, Some(client), segment);
+        passage.completes_handshake
+    };
+    assert!(!completes(&segment(99, b"", syn)));
+    assert!(!completes(&segment(99, b"", syn)), "the SYN comes again");
+    assert!(completes(&segment(100, b"hello", acknowledgment())));
+    assert!(!completes(&segment(105, b"hello", acknowledgment())));
+    assert!(!completes(&segment(99, b"", syn)));
+    assert!(!completes(&segment(100, b"", acknowledgment())));
+    assert!(!completes(&segment(100, b"hello", acknowledgment())));
+}

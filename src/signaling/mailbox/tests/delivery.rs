@@ -359,6 +359,27 @@ fn a_message_that_is_not_written_can_be_taken_back() {
 }
 
 #[test]
+fn a_hang_up_that_is_taken_back_leaves_nothing_of_its_call() {
+    let now = Instant::now();
+    let mut anna = mailbox("anna", "phone");
+    let post = post(&mut anna, now, "boris", hang_up());
+    anna.close_call(&call("c1"));
+    assert_eq!(anna.calls(), 1);
+    anna.withdraw(post);
+    assert_eq!((anna.calls(), anna.poll_timeout()), (0, None));
+}
+
+#[test]
+fn a_hang_up_that_is_refused_leaves_nothing_of_its_call() {
+    let now = Instant::now();
+    let mut anna = connected("anna", "phone");
+    let post = post(&mut anna, now, "boris", hang_up());
+    anna.close_call(&call("c1"));
+    anna.handle_refused(now, post, "no".into());
+    assert_eq!((anna.calls(), anna.poll_timeout()), (0, None));
+}
+
+#[test]
 fn a_message_is_written_with_the_oldest_that_is_kept() {
     let now = Instant::now();
     let (mut anna, mut boris) = (connected("anna", "phone"), connected("boris", "tablet"));

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 use super::server::{Conduct, Script};
 use super::*;
 use crate::config::TransportKind::{Polling, WebSocket};
-use crate::signaling::transport::http::HttpError;
+use crate::signaling::transport::HttpError;
 
 fn numbered(count: usize) -> Vec<EngineIoPacket> {
     (0..count)

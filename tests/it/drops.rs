@@ -1,0 +1,204 @@
+//! The signaling connection breaks at every frame of a call, in every way, at either side, and at pairs
+//! of frames: nothing is lost, nothing is acted on twice, and audio comes up in all.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use ringtrue_sim::check::delivery::missing;
+use ringtrue_sim::check::facts::{FactCollector, Facts};
+use ringtrue_sim::report::{FrameCount, Report, text};
+use ringtrue_sim::scenario::Scenario;
+use ringtrue_sim::seed::Seed;
+use ringtrue_sim::trace::AppEvent;
+use ringtrue_sim::world::run::{RunOptions, run};
+
+use crate::support::{homes, scenario_of};
+
+const SEED: u64 = 7;
+const PEERS: [&str; 2] = ["alice", "bob"];
+const WAYS: [&str; 3] = ["fin", "rst", "silence"];
+
+/// One break of one peer's signaling connection.
+#[derive(Clone, PartialEq, Eq)]
+struct Drop {
+    peer: &'static str,
+    /// `before alice sends frame 3`.
+    on: String,
+    how: &'static str,
+}
+
+impl Drop {
+    fn all(how: &'static str, frames: impl Fn(&str) -> FrameCount) -> Vec<Self> {
+        let mut drops = Vec::new();
+        for peer in PEERS {
+            let count = frames(peer);
+            for (way, last) in [("sends", count.sent), ("receives", count.received)] {
+                for number in 1..=last {
+                    for side in ["before", "after"] {
+                        let on = format!("{side} {peer} {way} frame {number}");
+                        drops.push(Self { peer, on, how });
+                    }
+                }
+            }
+        }
+        drops
+    }
+
+    fn to_toml(&self) -> String {
+        format!(
+            "[[fault]]\nkind = \"socket-drop\"\npeer = \"{}\"\non = \"{}\"\nhow = \"{}\"\n",
+            self.peer, self.on, self.how
+        )
+    }
+}
+
+fn scenario_with(drops: &[Drop]) -> Scenario {
+    let mut file = homes("home", "home");
+    for drop in drops {
+        write!(file, "\n{}", drop.to_toml()).expect("writing to a text");
+    }
+    scenario_of(&file)
+}
+
+fn facts_of(scenario: &Scenario) -> (Report, Facts) {
+    let facts = FactCollector::default();
+    let options = RunOptions {
+        observers: vec![Box::new(facts.clone())],
+        ..RunOptions::default()
+    };
+    let report = run(scenario, Seed::new(SEED), options).expect("a world");
+    (report, facts.with(Clone::clone))
+}
+
+/// How many frames each peer has in the call that nothing disturbs.
+fn undisturbed() -> Report {
+    let (report, _) = facts_of(&scenario_with(&[]));
+    assert!(
+        report.passed,
+        "{}",
+        text::failure(&report, text::Colour::Off)
+    );
+    report
+}
+
+/// What is wrong with the call that these drops disturb; empty where nothing is.
+fn fault_of(drops: &[Drop]) -> Option<String> {
+    let (report, facts) = facts_of(&scenario_with(drops));
+    let mut wrong = Vec::new();
+    if !report.passed {
+        wrong.push(text::failure(&report, text::Colour::Off).to_string());
+    }
+    for peer in PEERS {
+        let missing = missing(&facts, peer);
+        if !missing.is_empty() {
+            wrong.push(format!("{peer} was never handed {missing:?}"));
+        }
+        wrong.extend(repeated_deeds(&facts, peer));
+    }
+    if wrong.is_empty() {
+        return None;
+    }
+    let file: String = drops.iter().map(Drop::to_toml).collect();
+    Some(format!("{file}{}", wrong.join("\n")))
+}
+
+/// What an application is told of a call, it is told once.
+fn repeated_deeds(facts: &Facts, peer: &str) -> Vec<String> {
+    let told = |is_meant: fn(&AppEvent) -> bool| {
+        let events = facts.app.iter().filter(|fact| *fact.peer == *peer);
+        events.filter(|fact| is_meant(&fact.event)).count()
+    };
+    let deeds: [(&str, fn(&AppEvent) -> bool); 5] = [
+        ("incoming", |event| {
+            matches!(event, AppEvent::Incoming { .. })
+        }),
+        ("ringing", |event| matches!(event, AppEvent::RemoteRinging)),
+        ("answered", |event| matches!(event, AppEvent::Answered)),
+        ("audio", |event| matches!(event, AppEvent::AudioConnected)),
+        ("ended", |event| matches!(event, AppEvent::Ended { .. })),
+    ];
+    let deeds = deeds.into_iter();
+    deeds
+        .filter_map(|(name, is_meant)| {
+            let count = told(is_meant);
+            (count > 1).then(|| format!("{peer} was told {count} times: {name}"))
+        })
+        .collect()
+}
+
+/// Runs a call for each of these on both cores, and fails with what went wrong in the first three.
+#[track_caller]
+fn check_all(calls: &[Vec<Drop>]) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut wrong = Vec::new();
+        while let Some(drops) = calls.get(next.fetch_add(1, Ordering::Relaxed)) {
+            wrong.extend(fault_of(drops));
+        }
+        wrong
+    };
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let helper = scope.spawn(work);
+        let mut wrong = work();
+        wrong.extend(helper.join().expect("a failing call is told, no panic"));
+        wrong
+    });
+    let shown: Vec<&str> = wrong.iter().take(3).map(String::as_str).collect();
+    assert!(
+        wrong.is_empty(),
+        "{} of {} calls with seed {SEED}:\n{}",
+        wrong.len(),
+        calls.len(),
+        shown.join("\n\n")
+    );
+}
+
+#[track_caller]
+fn check_every_frame(how: &'static str) {
+    let whole = undisturbed();
+    let drops = Drop::all(how, |peer| whole.signaling_frames[peer]);
+    assert!(drops.len() > 100, "{} places to cut", drops.len());
+    let calls: Vec<_> = drops.into_iter().map(|drop| vec![drop]).collect();
+    check_all(&calls);
+}
+
+#[test]
+fn a_fin_at_any_frame_costs_nothing() {
+    check_every_frame("fin");
+}
+
+#[test]
+fn a_reset_at_any_frame_costs_nothing() {
+    check_every_frame("rst");
+}
+
+#[test]
+fn silence_from_any_frame_on_costs_nothing() {
+    check_every_frame("silence");
+}
+
+#[test]
+fn five_hundred_pairs_of_drops_cost_nothing() {
+    let whole = undisturbed();
+    let drops: Vec<Drop> = WAYS
+        .iter()
+        .flat_map(|how| Drop::all(how, |peer| whole.signaling_frames[peer]))
+        .collect();
+    let mut generator = ChaCha8Rng::seed_from_u64(SEED);
+    let mut pairs: Vec<Vec<Drop>> = Vec::new();
+    while pairs.len() < 500 {
+        let mut pair: Vec<Drop> = drops.sample(&mut generator, 2).cloned().collect();
+        // Two cuts at one place are one.
+        if pair[0].on == pair[1].on || pairs.contains(&pair) {
+            continue;
+        }
+        if generator.random() {
+            pair.reverse();
+        }
+        pairs.push(pair);
+    }
+    check_all(&pairs);
+}
