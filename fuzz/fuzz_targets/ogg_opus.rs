@@ -8,6 +8,10 @@ use ringtrue::audio::ogg_opus::{MAX_PACKET_BYTES, read_audio_packets};
 fuzz_target!(|file: &[u8]| {
     if let Ok(packets) = read_audio_packets(file) {
         assert!(!packets.is_empty());
-        assert!(packets.iter().all(|packet| packet.len() <= MAX_PACKET_BYTES));
+        assert!(
+            packets
+                .iter()
+                .all(|packet| packet.len() <= MAX_PACKET_BYTES)
+        );
     }
 });

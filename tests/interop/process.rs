@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -18,6 +18,8 @@ const EXIT_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct Process {
     child: Child,
     listens_on: String,
+    /// Kept open: who prints to a pipe that nobody reads ends.
+    _stdout: BufReader<ChildStdout>,
 }
 
 impl Process {
@@ -29,17 +31,18 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
-        let stdout = child.stdout.take().expect("its output is a pipe");
+        let mut stdout = BufReader::new(child.stdout.take().expect("its output is a pipe"));
         let mut line = String::new();
-        let read = BufReader::new(stdout).read_line(&mut line);
-        let listens_on = read
-            .ok()
-            .and_then(|_| line.trim_end().strip_prefix("listening on "));
-        let Some(listens_on) = listens_on else {
+        let read = stdout.read_line(&mut line).ok();
+        let listens_on = read.and_then(|_| line.trim_end().strip_prefix("listening on "));
+        let Some(listens_on) = listens_on.map(str::to_owned) else {
             panic!("{command:?} said {line:?}, not where it listens");
         };
-        let listens_on = listens_on.to_owned();
-        Self { child, listens_on }
+        Self {
+            child,
+            listens_on,
+            _stdout: stdout,
+        }
     }
 
     /// What the server printed: its port, or its URL.

@@ -56,10 +56,12 @@ async def call(url, transports):
 
 
 async def rejected(url):
+    refusals = asyncio.Queue()
     try:
-        await connect(url, "anna", "wrong", ["websocket"])
-    except socketio.exceptions.ConnectionError as error:
-        assert "anna" in str(error), error
+        await connect(url, "anna", "wrong", ["websocket"], [("connect_error", refusals.put)])
+    except socketio.exceptions.ConnectionError:
+        refusal = await refusals.get()
+        assert "anna" in refusal["message"], refusal
     else:
         raise AssertionError("a wrong token was accepted")
 
