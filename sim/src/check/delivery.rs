@@ -37,22 +37,22 @@ pub fn doubled(facts: &Facts) -> Vec<Failure> {
     failures
 }
 
-/// Of each kind, how many messages `receiver` was handed fewer than all others have sent. In a call
+/// Of each kind, how many messages `peer` was handed fewer than all others have sent. In a call
 /// of two that ended in order there is none.
 #[must_use]
-pub fn missing(facts: &Facts, receiver: &str) -> BTreeMap<String, u32> {
-    let received = facts.messages.get(receiver).map(|counts| &counts.received);
+pub fn missing(facts: &Facts, peer: &str) -> BTreeMap<String, u32> {
+    let received = facts.messages.get(peer).map(|counts| &counts.received);
     let others = || {
         let others = facts.messages.iter();
-        others.filter(|(other, _)| ***other != *receiver)
+        others.filter(|(other, _)| ***other != *peer)
     };
     let kinds = others().flat_map(|(_, counts)| counts.sent.keys());
     kinds
         .filter_map(|kind| {
             let sent = sent_by(others().map(|(_, counts)| counts), kind);
-            let received = received.and_then(|received| received.get(kind));
-            let missing = sent.saturating_sub(received.copied().unwrap_or_default());
-            (missing > 0).then(|| (kind.clone(), missing))
+            let handed_up = received.and_then(|received| received.get(kind));
+            let lacking = sent.saturating_sub(handed_up.copied().unwrap_or_default());
+            (lacking > 0).then(|| (kind.clone(), lacking))
         })
         .collect()
 }

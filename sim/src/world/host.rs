@@ -174,7 +174,7 @@ impl Net for HostNet {
         Ok(Box::new(Listener {
             kernel,
             closed: self.closed.clone(),
-            listener,
+            socket: listener,
         }))
     }
 
@@ -290,7 +290,7 @@ struct Stream {
     kernel: Kernel,
     name: StreamName,
     closed: ClosedStreams,
-    stream: TcpStream,
+    socket: TcpStream,
 }
 
 impl Stream {
@@ -304,7 +304,7 @@ impl Stream {
             kernel,
             name,
             closed,
-            stream,
+            socket: stream,
         })
     }
 }
@@ -312,12 +312,12 @@ impl Stream {
 impl ByteStream for Stream {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.kernel.enter();
-        self.stream.peer_addr()
+        self.socket.peer_addr()
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.kernel.enter();
-        Ok(self.kernel.address.seen(self.stream.local_addr()?))
+        Ok(self.kernel.address.seen(self.socket.local_addr()?))
     }
 }
 
@@ -328,7 +328,7 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.kernel.enter_to_send();
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        Pin::new(&mut self.socket).poll_read(context, buffer)
     }
 }
 
@@ -339,17 +339,17 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.kernel.enter_to_send();
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        Pin::new(&mut self.socket).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.kernel.enter_to_send();
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.socket).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.kernel.enter_to_send();
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }
 
@@ -363,20 +363,20 @@ impl Drop for Stream {
 struct Listener {
     kernel: Kernel,
     closed: ClosedStreams,
-    listener: TcpListener,
+    socket: TcpListener,
 }
 
 #[async_trait]
 impl StreamListener for Listener {
     async fn accept(&self) -> io::Result<(Box<dyn ByteStream>, SocketAddr)> {
-        let (stream, peer) = self.kernel.on_host(self.listener.accept()).await?;
+        let (stream, peer) = self.kernel.on_host(self.socket.accept()).await?;
         let stream = Stream::new(self.kernel.clone(), stream, self.closed.clone())?;
         Ok((Box::new(stream), peer))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.kernel.enter();
-        Ok(self.kernel.address.seen(self.listener.local_addr()?))
+        Ok(self.kernel.address.seen(self.socket.local_addr()?))
     }
 }
 
