@@ -89,7 +89,7 @@ fn fault_of(drops: &[Drop]) -> Option<String> {
     let (report, facts) = facts_of(&scenario_with(drops));
     let mut wrong = Vec::new();
     if !report.passed {
-        wrong.push(text::failure(&report, text::Colour::Off).to_string());
+        wrong.push(text::failure(&report, text::Colour::Off));
     }
     for peer in PEERS {
         let missing = missing(&facts, peer);
@@ -111,21 +111,32 @@ fn repeated_deeds(facts: &Facts, peer: &str) -> Vec<String> {
         let events = facts.app.iter().filter(|fact| *fact.peer == *peer);
         events.filter(|fact| is_meant(&fact.event)).count()
     };
-    let deeds: [(&str, fn(&AppEvent) -> bool); 5] = [
-        ("incoming", |event| {
-            matches!(event, AppEvent::Incoming { .. })
-        }),
-        ("ringing", |event| matches!(event, AppEvent::RemoteRinging)),
-        ("answered", |event| matches!(event, AppEvent::Answered)),
-        ("audio", |event| matches!(event, AppEvent::AudioConnected)),
-        ("ended", |event| matches!(event, AppEvent::Ended { .. })),
+    let deeds = [
+        (
+            "incoming",
+            told(|event| matches!(event, AppEvent::Incoming { .. })),
+        ),
+        (
+            "ringing",
+            told(|event| matches!(event, AppEvent::RemoteRinging)),
+        ),
+        (
+            "answered",
+            told(|event| matches!(event, AppEvent::Answered)),
+        ),
+        (
+            "audio",
+            told(|event| matches!(event, AppEvent::AudioConnected)),
+        ),
+        (
+            "ended",
+            told(|event| matches!(event, AppEvent::Ended { .. })),
+        ),
     ];
     let deeds = deeds.into_iter();
     deeds
-        .filter_map(|(name, is_meant)| {
-            let count = told(is_meant);
-            (count > 1).then(|| format!("{peer} was told {count} times: {name}"))
-        })
+        .filter(|(_, count)| *count > 1)
+        .map(|(name, count)| format!("{peer} was told {count} times: {name}"))
         .collect()
 }
 

@@ -208,14 +208,14 @@ impl Connection {
         let mut carried = None;
         let opening = server.lock().settings.opening;
         if sid.is_none() && opening == Opening::Usual {
-            let (opened, open) = server.open(Carrier::WebSocket(number));
+            let (session, open) = server.open(Carrier::WebSocket(number));
             if say(&server, number, &mut socket, Message::Text(open))
                 .await
                 .is_err()
             {
                 return Ending::Reset;
             }
-            carried = Some(opened);
+            carried = Some(session);
         }
         let ending = loop {
             let outgoing = next_outgoing(&server, carried.as_deref());
@@ -225,7 +225,7 @@ impl Connection {
                 incoming = socket.next() => Step::In(incoming),
                 outgoing = outgoing => Step::Out(outgoing),
             };
-            let said = match step {
+            let outcome = match step {
                 Step::Command(Some(Command::Raw(bytes))) => {
                     server.note(number, Seen::Garbage(bytes.len()));
                     let stream = socket.get_mut();
@@ -266,7 +266,7 @@ impl Connection {
                     }
                 }
             };
-            if let Err(error) = said {
+            if let Err(error) = outcome {
                 break ending_of(&error);
             }
         };
