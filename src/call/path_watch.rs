@@ -1,14 +1,14 @@
 //! When a call makes its client doubt the path to the signaling server (pure).
 //!
 //! A path can die without a sign, and the server's heartbeat takes three quarters of a minute to tell.
-//! While a call is being set up that is too long: the other side gives up sooner. While audio arrives
-//! signaling is not needed, and silence is the first sign that something is wrong.
+//! In a call that is too long: while it is set up the other side gives up sooner, and later its hang-up
+//! would not arrive. Silence is a sign of its own that something is wrong.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often the path is doubted in a call without audio. With the time that the server has to answer,
+/// How often the path is doubted in a call. With the time that the server has to answer,
 /// an answer that went to a dead connection arrives some 8 s later, which leaves the other side's ICE
 /// plenty; and a question is a frame of six bytes.
 const DOUBT_EVERY: Duration = Duration::from_secs(4);
@@ -20,6 +20,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct PathWatch {
     doubt_at: Instant,
+    silent_at: Option<Instant>,
 }
 
 impl PathWatch {
@@ -28,19 +29,21 @@ impl PathWatch {
     pub fn new(now: Instant) -> Self {
         Self {
             doubt_at: now + DOUBT_EVERY,
+            silent_at: None,
         }
     }
 
     /// A packet of the other side's audio arrived.
     pub fn handle_audio(&mut self, now: Instant) {
-        self.doubt_at = now + SILENT_AFTER;
+        self.silent_at = Some(now + SILENT_AFTER);
     }
 
     /// Whether the path is to be checked now.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
-        let is_due = self.doubt_at <= now;
+        let is_due = self.poll_timeout() <= now;
         if is_due {
             self.doubt_at = now + DOUBT_EVERY;
+            self.silent_at = None;
         }
         is_due
     }
@@ -48,7 +51,8 @@ impl PathWatch {
     /// When to call [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
-        self.doubt_at
+        self.silent_at
+            .map_or(self.doubt_at, |at| at.min(self.doubt_at))
     }
 }
 
@@ -69,16 +73,25 @@ mod tests {
     }
 
     #[test]
-    fn audio_puts_doubt_off_and_silence_brings_it_back() {
+    fn silence_is_doubted_sooner_and_once() {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let mut watch = PathWatch::new(at(0));
-        for packet in 0..500 {
+        watch.handle_audio(at(980));
+        watch.handle_audio(at(1000));
+        assert!(!watch.handle_timeout(at(2999)));
+        assert!(watch.handle_timeout(at(3000)));
+        assert_eq!(watch.poll_timeout(), at(7000));
+    }
+
+    #[test]
+    fn audio_does_not_put_doubt_off() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let mut watch = PathWatch::new(at(0));
+        for packet in 0..200 {
             watch.handle_audio(at(packet * 20));
         }
-        let last = 499 * 20;
-        assert!(!watch.handle_timeout(at(last + 1999)));
-        assert!(watch.handle_timeout(at(last + 2000)));
-        assert_eq!(watch.poll_timeout(), at(last + 6000));
+        assert!(watch.handle_timeout(at(4000)));
     }
 }

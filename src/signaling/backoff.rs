@@ -184,14 +184,15 @@ mod tests {
 
     #[test]
     fn jitter_before_both_bounds_is_never_under_the_first_wait() {
-        let numbers = [0.05, 0.05, 0.3, 0.999];
+        // Sums of powers of two, which no rounding touches.
+        let numbers = [0.0625, 0.0625, 0.3125, 0.75];
         assert_eq!(
             delays(field(Jitter::BeforeCap), &numbers),
-            [1950, 3900, 9200, 10_000]
+            [1938, 3875, 9250, 10_000]
         );
         assert_eq!(
             delays(field(Jitter::BeforeBounds), &numbers),
-            [2000, 3900, 9200, 10_000]
+            [2000, 3875, 9250, 10_000]
         );
     }
 

@@ -135,7 +135,7 @@ async fn a_reconnect_comes_after_a_cut_and_the_old_stream_is_gone() {
         SocketEvent::Disconnected { reason } => reason,
         other => panic!("{other:?}"),
     };
-    assert_eq!(reason.name(), "transport_error");
+    assert_eq!(reason.name(), "transport_close");
     drop(peer);
     socket.emit(emit(1));
     let mut peer = script.join().await;

@@ -74,8 +74,8 @@ mod tests {
     fn what_is_wrong_has_a_place() {
         check("", "1:1: there is no user = \"token\"");
         check(
-            "anna = \"1\"\nböris = \"\"\n",
-            "2:9: the token of \"böris\" is empty",
+            "anna = \"1\"\n\"böris\" = \"\"\n",
+            "2:11: the token of \"böris\" is empty",
         );
         check("\"\" = \"1\"", "1:1: a user's name has 1 to 8 bytes, not 0");
         check(
