@@ -82,7 +82,7 @@ fn rings_after(before: &str, fault: &str, lasts: Duration, seed: u64) -> Duratio
     let told = text::failure(&report, text::Colour::Off);
     assert!(report.passed, "{fault}: {told}");
     let ringing = facts.first_ringing().expect("audio is connected");
-    ringing - called
+    ringing.saturating_sub(called)
 }
 
 /// Nobody calls while the fault is there.
