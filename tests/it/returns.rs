@@ -115,7 +115,7 @@ fn after_a_server_that_restarts_while_nobody_calls() {
 #[test]
 fn after_a_server_that_answers_nothing_for_a_while() {
     let pause = "kind = \"server-pause\"\nserver = \"signaling\"";
-    check_idle(&homes("home", "home"), pause, &[30, 100]);
+    check_idle(&homes("home", "home"), pause, &[60, 100]);
     check_in_a_call(pause, &[5, 30, 100]);
 }
 
