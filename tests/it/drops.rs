@@ -8,14 +8,12 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use ringtrue_sim::check::delivery::missing;
-use ringtrue_sim::check::facts::{FactCollector, Facts};
+use ringtrue_sim::check::facts::Facts;
 use ringtrue_sim::report::{Failure, FailureCause, FrameCount, Report, text};
 use ringtrue_sim::scenario::Scenario;
-use ringtrue_sim::seed::Seed;
 use ringtrue_sim::trace::AppEvent;
-use ringtrue_sim::world::run::{RunOptions, run};
 
-use crate::support::{homes, scenario_of};
+use crate::support::{facts_of, homes, scenario_of};
 
 const SEED: u64 = 7;
 const PEERS: [&str; 2] = ["alice", "bob"];
@@ -63,19 +61,9 @@ fn scenario_with(drops: &[Drop]) -> Scenario {
     scenario_of(&file)
 }
 
-fn facts_of(scenario: &Scenario) -> (Report, Facts) {
-    let facts = FactCollector::default();
-    let options = RunOptions {
-        observers: vec![Box::new(facts.clone())],
-        ..RunOptions::default()
-    };
-    let report = run(scenario, Seed::new(SEED), options).expect("a world");
-    (report, facts.with(Clone::clone))
-}
-
 /// How many frames each peer has in the call that nothing disturbs.
 fn undisturbed() -> Report {
-    let (report, _) = facts_of(&scenario_with(&[]));
+    let (report, _) = facts_of(&scenario_with(&[]), SEED);
     assert!(
         report.passed,
         "{}",
@@ -94,7 +82,7 @@ enum Outcome {
 }
 
 fn outcome_of(drops: &[Drop]) -> Outcome {
-    let (mut report, facts) = facts_of(&scenario_with(drops));
+    let (mut report, facts) = facts_of(&scenario_with(drops), SEED);
     let mut wrong = Vec::new();
     // After the first drop there may be fewer frames than the second one waits for.
     let never_began = |failure: &Failure| {

@@ -3,15 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ringtrue_sim::check::facts::{FactCollector, Facts};
 use ringtrue_sim::fault::{Begin, Breakage, FaultKind, FrameWay};
-use ringtrue_sim::report::{FailureCause, Report};
+use ringtrue_sim::report::FailureCause;
 use ringtrue_sim::scenario::Scenario;
-use ringtrue_sim::seed::Seed;
 use ringtrue_sim::trace::{FaultPhase, Purpose, WirePhase};
-use ringtrue_sim::world::run::{RunOptions, run};
 
-use crate::support::{check, homes, report, root, scenario_of};
+use crate::support::{check, facts_of, homes, report, root, scenario_of};
 
 /// Two homes, and a connection of alice's that breaks `on` a frame.
 fn with_drop(on: &str, how: &str) -> Scenario {
@@ -21,17 +18,6 @@ fn with_drop(on: &str, how: &str) -> Scenario {
 
 fn drop(on: &str, how: &str) -> String {
     format!("[[fault]]\nkind = \"socket-drop\"\npeer = \"alice\"\non = \"{on}\"\nhow = \"{how}\"\n")
-}
-
-#[track_caller]
-fn facts_of(scenario: &Scenario, seed: u64) -> (Report, Facts) {
-    let facts = FactCollector::default();
-    let options = RunOptions {
-        observers: vec![Box::new(facts.clone())],
-        ..RunOptions::default()
-    };
-    let report = run(scenario, Seed::new(seed), options).expect("a world");
-    (report, facts.with(Clone::clone))
 }
 
 /// Alice's connection is cut at this frame of hers, and not one frame sooner or later.

@@ -2,30 +2,17 @@
 
 use std::time::Duration;
 
-use ringtrue_sim::check::facts::{FactCollector, Facts};
-use ringtrue_sim::report::{Report, text};
-use ringtrue_sim::scenario::Scenario;
-use ringtrue_sim::seed::Seed;
+use ringtrue_sim::check::facts::Facts;
+use ringtrue_sim::report::text;
 use ringtrue_sim::trace::AppEvent;
-use ringtrue_sim::world::run::{RunOptions, run};
 
-use crate::support::{homes, scenario_of};
+use crate::support::{facts_of, homes, scenario_of};
 
 /// How long after the server, or the path, signaling is back.
 const BACK_WITHIN: Duration = Duration::from_secs(12);
 /// When the fault begins.
 const BEGIN: Duration = Duration::from_secs(10);
 const SEEDS: u64 = 3;
-
-fn facts_of(scenario: &Scenario, seed: u64) -> (Report, Facts) {
-    let facts = FactCollector::default();
-    let options = RunOptions {
-        observers: vec![Box::new(facts.clone())],
-        ..RunOptions::default()
-    };
-    let report = run(scenario, Seed::new(seed), options).expect("a world");
-    (report, facts.with(Clone::clone))
-}
 
 fn fault(kind: &str, lasts: Duration) -> String {
     format!("\n[[fault]]\n{kind}\nat = \"{BEGIN:?}\"\nfor = \"{lasts:?}\"\n")

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use ringtrue_sim::check::facts::{FactCollector, Facts};
 use ringtrue_sim::report::{Report, text};
 use ringtrue_sim::scenario::Scenario;
 use ringtrue_sim::seed::Seed;
@@ -35,6 +36,18 @@ pub(crate) fn scenario_of(text: &str) -> Scenario {
 pub(crate) fn report(scenario: &Scenario, seed: u64) -> Report {
     let result = run(scenario, Seed::new(seed), RunOptions::default());
     result.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Runs a scenario as it is, and gives what the checkers remember of it beside the report.
+#[track_caller]
+pub(crate) fn facts_of(scenario: &Scenario, seed: u64) -> (Report, Facts) {
+    let facts = FactCollector::default();
+    let options = RunOptions {
+        observers: vec![Box::new(facts.clone())],
+        ..RunOptions::default()
+    };
+    let report = run(scenario, Seed::new(seed), options).unwrap_or_else(|error| panic!("{error}"));
+    (report, facts.with(Clone::clone))
 }
 
 /// Runs a scenario and asserts that all came as it expects. The message of a failure holds the seed
