@@ -1,5 +1,11 @@
-//! Calls: the pure state table and the session that carries it out.
+//! Calls: the pure state table, what decides beside it, and the session that carries it all out.
 
+pub mod address_watch;
+pub mod admission;
+mod legs;
+pub mod negotiation;
 pub mod path_watch;
+pub mod recovery;
+pub mod saved;
 pub mod session;
 pub mod state;

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::audio::track::OpusTrack;
+use crate::call::saved::SavedCall;
 use crate::call::session::Session;
 use crate::candidates::CandidateType;
 use crate::config::ClientConfig;
@@ -23,6 +24,7 @@ use crate::signaling::message::{CallId, HangUpReason, PeerName};
 #[derive(Debug)]
 pub struct CallClient {
     commands: mpsc::UnboundedSender<Command>,
+    saved: watch::Receiver<Option<SavedCall>>,
     task: JoinHandle<()>,
 }
 
@@ -67,9 +69,24 @@ pub enum ClientEvent {
         /// The kind of the other side's candidate.
         remote: CandidateType,
     },
-    /// Audio of the other side arrives steadily: 25 of 30 consecutive packets.
+    /// Audio of the other side arrives steadily: 25 of 30 consecutive packets. Again, as soon as it
+    /// arrives at all, after [`AudioInterrupted`](Self::AudioInterrupted).
     AudioConnected {
         /// The call.
+        call: CallId,
+    },
+    /// Audio of the other side arrives no more. The client looks for another path; the user can wait or
+    /// hang up.
+    AudioInterrupted {
+        /// The call.
+        call: CallId,
+    },
+    /// The call goes on under another id: both sides called each other at the same moment, or the other
+    /// side's app was started again.
+    Replaced {
+        /// The id that is no more.
+        was: CallId,
+        /// The one to use from now on.
         call: CallId,
     },
     /// One packet of the other side's audio.
@@ -95,6 +112,10 @@ pub enum ClientEvent {
 pub enum EndReason {
     /// This side hung up.
     HungUp,
+    /// This side refused it.
+    Refused,
+    /// Nobody answered in time.
+    Unanswered,
     /// The other side ended or refused it.
     Remote(HangUpReason),
     /// No path for audio was found, or it was lost for good.
@@ -136,6 +157,15 @@ pub(crate) enum Command {
         callee: PeerName,
         reply: oneshot::Sender<Result<CallId, ClientError>>,
     },
+    Announce {
+        call: CallId,
+        from: PeerName,
+        reply: oneshot::Sender<Result<(), ClientError>>,
+    },
+    Resume {
+        saved: SavedCall,
+        reply: oneshot::Sender<Result<CallId, ClientError>>,
+    },
     Answer {
         call: CallId,
         reply: oneshot::Sender<Result<(), ClientError>>,
@@ -165,9 +195,51 @@ impl CallClient {
     ) -> (Self, mpsc::UnboundedReceiver<ClientEvent>) {
         let (commands, command_receiver) = mpsc::unbounded_channel();
         let (events, event_receiver) = mpsc::unbounded_channel();
-        let session = Session::new(net, config, identity, voice, events);
+        let (to_save, saved) = watch::channel(None);
+        let session = Session::new(net, config, identity, voice, events, to_save);
         let task = tokio::spawn(session.run(command_receiver));
-        (Self { commands, task }, event_receiver)
+        let client = Self {
+            commands,
+            saved,
+            task,
+        };
+        (client, event_receiver)
+    }
+
+    /// What an application stores of its call whenever it changes, and hands to
+    /// [`resume`](Self::resume) when it was killed and is started again. `None` while there is no call.
+    #[must_use]
+    pub fn saved_call(&self) -> watch::Receiver<Option<SavedCall>> {
+        self.saved.clone()
+    }
+
+    /// Takes up the call that an app was in when it was killed. An answered call goes on without
+    /// anybody being asked; one that rang rings again. Returns the id under which it goes on: the other
+    /// side is told by [`ClientEvent::Replaced`].
+    ///
+    /// A call that the other side has ended meanwhile ends here too.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub async fn resume(&self, saved: SavedCall) -> Result<CallId, ClientError> {
+        self.command(|reply| Command::Resume { saved, reply }).await
+    }
+
+    /// Says that `from` calls, as a push message told, before signaling does. The call can be answered
+    /// at once; [`ClientEvent::Incoming`] follows if it is not.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Busy`] during another call, [`ClientError::Media`] as in [`call`](Self::call).
+    pub async fn announce(
+        &self,
+        call: &CallId,
+        from: impl Into<PeerName>,
+    ) -> Result<(), ClientError> {
+        let (call, from) = (call.clone(), from.into());
+        self.command(|reply| Command::Announce { call, from, reply })
+            .await
     }
 
     /// Calls `callee`.
@@ -233,6 +305,14 @@ impl fmt::Display for EndReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HungUp => formatter.write_str("hung up"),
+            Self::Refused => formatter.write_str("refused"),
+            Self::Unanswered => formatter.write_str("nobody answered"),
+            Self::Remote(HangUpReason::Unanswered) => {
+                formatter.write_str("the other side waited long enough")
+            }
+            Self::Remote(HangUpReason::AnsweredElsewhere) => {
+                formatter.write_str("another device answered")
+            }
             Self::Remote(HangUpReason::Normal) => formatter.write_str("the other side hung up"),
             Self::Remote(HangUpReason::Rejected) => formatter.write_str("rejected"),
             Self::Remote(HangUpReason::Busy) => formatter.write_str("busy"),

@@ -19,6 +19,54 @@ pub struct ClientConfig {
     pub ice: IceConfig,
     /// What is carried once a path is found.
     pub media: MediaConfig,
+    /// How long it rings.
+    pub ringing: RingingConfig,
+    /// How an answered call keeps its audio.
+    pub recovery: RecoveryConfig,
+}
+
+/// How long a call may ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RingingConfig {
+    /// How long the other side's phone may ring before the caller hangs up. Default 60 s. Less gives up
+    /// people who look for their phone; more holds TURN allocations for calls that nobody takes.
+    pub limit: Duration,
+    /// How long an incoming call rings, if its caller is not heard of again. Default 75 s: somewhat more
+    /// than `limit`, so that it is the caller who gives up.
+    pub incoming_limit: Duration,
+    /// How long an announced call waits for its offer. Default 30 s: what a phone that was woken by a push
+    /// message may need to reach its server.
+    pub offer_limit: Duration,
+}
+
+/// How an answered call finds another path when the one in use dies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryConfig {
+    /// How long no audio arrives before another path is looked for. Default 2 s: a hundred packets, more
+    /// than any jitter. Less restarts ICE in every lift; more is silence that people hear.
+    pub silent_after: Duration,
+    /// How long an attempt may take once the other side knows of it. Default 8 s: a dozen round trips over
+    /// a satellite.
+    pub attempt_limit: Duration,
+    /// How long an offer may go unacknowledged before the other side counts as away. Default 3 s.
+    pub unacknowledged_after: Duration,
+    /// The wait after the first attempt that fails; it doubles from one to the next. Default 2 s.
+    pub delay: Duration,
+    /// The ceiling of that wait. Default 10 s, as for signaling.
+    pub delay_max: Duration,
+    /// How long a call lasts in which the other side is reached by signaling, and no audio comes through.
+    /// Default 44 s: ICE itself must not fail before 39.5 s (RFC 8863 section 4), and one attempt more
+    /// follows.
+    pub unreachable_after: Duration,
+    /// How long a call lasts in which nothing at all is heard. Default 90 s: a minute of tunnel, and the
+    /// longest wait for the signaling server after it.
+    pub limit: Duration,
+    /// How long a call is relayed before it tries to be direct. Default 3 s. Less competes with the
+    /// call's own beginning; more keeps the longer way and its cost.
+    pub upgrade_after: Duration,
+    /// How often the host's addresses are looked at during a call. Default 500 ms. Less costs a system
+    /// call more often; more is added to every change of network.
+    pub address_interval: Duration,
 }
 
 /// How the client reaches its signaling server, and how it comes back after a drop.
@@ -278,6 +326,32 @@ impl Default for IceConfig {
             check_interval: Duration::from_millis(100),
             binding_requests_max: 500,
             acceptance: AcceptanceWaits::default(),
+        }
+    }
+}
+
+impl Default for RingingConfig {
+    fn default() -> Self {
+        Self {
+            limit: Duration::from_mins(1),
+            incoming_limit: Duration::from_secs(75),
+            offer_limit: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for RecoveryConfig {
+    fn default() -> Self {
+        Self {
+            silent_after: Duration::from_secs(2),
+            attempt_limit: Duration::from_secs(8),
+            unacknowledged_after: Duration::from_secs(3),
+            delay: Duration::from_secs(2),
+            delay_max: Duration::from_secs(10),
+            unreachable_after: Duration::from_secs(44),
+            limit: Duration::from_secs(90),
+            upgrade_after: Duration::from_secs(3),
+            address_interval: Duration::from_millis(500),
         }
     }
 }

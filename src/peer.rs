@@ -22,5 +22,7 @@ pub mod servers;
 mod srtp;
 pub mod turn_framing;
 
-pub use self::connection::{AudioPacket, IceRole, IceState, Marker, PeerConnection, PeerEvent};
+pub use self::connection::{
+    AudioPacket, IceRole, IceState, Marker, MediaIdentity, PeerConnection, PeerEvent,
+};
 pub use self::failure::{CandidateTypes, PeerError, PeerFailure, Suspicion};

@@ -20,7 +20,7 @@ use crate::report::{CandidateType, Outcome, Report};
 use crate::scenario::Scenario;
 use crate::scenario::model::{
     Action, BACK_WITHIN, CallPath, Expectation, Families, Ipv6Firewall, NatBox, Network, Peer,
-    ScriptStep, Servers, Trigger,
+    ScriptStep, Servers, StorageMode, Trigger,
 };
 
 /// What the NATs of carriers are in the matrix: RFC 6888 section 3 demands the mapping, and
@@ -283,6 +283,7 @@ impl Cell {
         let peer = |network: &str, plays: &PathBuf| Peer {
             network: network.to_owned(),
             plays: plays.clone(),
+            storage: StorageMode::default(),
         };
         let peers = BTreeMap::from([
             (CONTROLLING.to_owned(), peer("a", &low)),

@@ -20,12 +20,19 @@ pub enum CallState {
     Calling,
     /// We called; the other side rings.
     RemoteRinging,
+    /// We know that we are called, from a push message or from before our app was started again; the
+    /// offer is on its way.
+    Announced,
+    /// The same, and the user has answered already.
+    Accepted,
     /// We are called and ring.
     Incoming,
     /// The call is answered; media comes up.
     Connecting,
     /// Audio flows.
     Talking,
+    /// Audio flowed and does not now; a path for it is looked for.
+    Interrupted,
     /// The call is over. Nothing leads out of this state.
     Ended,
 }
@@ -35,6 +42,8 @@ pub enum CallState {
 pub enum Input {
     /// The other side says that it rings.
     RemoteRinging,
+    /// The offer of an announced call arrived.
+    RemoteOffer,
     /// The other side's answer arrived.
     RemoteAnswer,
     /// The other side hung up or refused.
@@ -43,8 +52,14 @@ pub enum Input {
     LocalAnswer,
     /// The user hangs up, refuses or gives up.
     LocalHangUp,
+    /// Nobody has answered for as long as it may ring, or an announced offer does not come.
+    Unanswered,
     /// Audio arrives.
     AudioConnected,
+    /// No audio arrives any more.
+    AudioSilent,
+    /// The other side is not reached, so the call cannot be set up.
+    Undelivered,
     /// No path for audio was found, or it is lost for good.
     MediaFailed,
 }
@@ -54,12 +69,18 @@ pub enum Input {
 pub enum Action {
     /// Tell the user that the other side rings.
     ReportRinging,
+    /// Tell the other side that we ring.
+    SendRinging,
+    /// Tell the user that somebody calls.
+    ReportIncoming,
     /// Send our session description as the answer.
     SendAnswer,
     /// Begin connectivity checks.
     StartMedia,
     /// Tell the user that audio is up.
     ReportAudio,
+    /// Tell the user that audio is interrupted.
+    ReportInterrupted,
     /// Tell the other side that the call is over.
     SendHangUp,
     /// Close the media peer and release what it holds.
@@ -79,25 +100,44 @@ pub struct Transition {
 
 impl CallState {
     /// Every state, in the order in which a call passes them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Calling,
         Self::RemoteRinging,
+        Self::Announced,
+        Self::Accepted,
         Self::Incoming,
         Self::Connecting,
         Self::Talking,
+        Self::Interrupted,
         Self::Ended,
     ];
+
+    /// Whether both sides have agreed to talk, as far as this side knows.
+    #[must_use]
+    pub fn is_answered(self) -> bool {
+        matches!(self, Self::Connecting | Self::Talking | Self::Interrupted)
+    }
+
+    /// Whether this side is called and has not answered.
+    #[must_use]
+    pub fn is_ringing_here(self) -> bool {
+        matches!(self, Self::Announced | Self::Incoming)
+    }
 }
 
 impl Input {
     /// Every input.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::RemoteRinging,
+        Self::RemoteOffer,
         Self::RemoteAnswer,
         Self::RemoteHangUp,
         Self::LocalAnswer,
         Self::LocalHangUp,
+        Self::Unanswered,
         Self::AudioConnected,
+        Self::AudioSilent,
+        Self::Undelivered,
         Self::MediaFailed,
     ];
 }
@@ -107,18 +147,30 @@ impl Input {
 #[must_use]
 pub fn transition(state: CallState, input: Input) -> Transition {
     use Action::{
-        CloseMedia, ReportAudio, ReportEnded, ReportRinging, SendAnswer, SendHangUp, StartMedia,
+        CloseMedia, ReportAudio, ReportEnded, ReportIncoming, ReportInterrupted, ReportRinging,
+        SendAnswer, SendHangUp, SendRinging, StartMedia,
     };
-    use CallState::{Calling, Connecting, Ended, Incoming, RemoteRinging, Talking};
+    use CallState::{
+        Accepted, Announced, Calling, Connecting, Ended, Incoming, Interrupted, RemoteRinging,
+        Talking,
+    };
 
     let (next, actions): (CallState, &'static [Action]) = match (state, input) {
+        (Ended, _) => (Ended, &[]),
         (Calling, Input::RemoteRinging) => (RemoteRinging, &[ReportRinging]),
         // The answer may overtake the ringing message, so it counts in both states.
         (Calling | RemoteRinging, Input::RemoteAnswer) => (Connecting, &[StartMedia]),
-        (Incoming, Input::LocalAnswer) => (Connecting, &[SendAnswer, StartMedia]),
-        (Connecting, Input::AudioConnected) => (Talking, &[ReportAudio]),
-        (Ended, _) => (Ended, &[]),
-        (_, Input::LocalHangUp | Input::MediaFailed) => {
+        (Announced, Input::RemoteOffer) => (Incoming, &[SendRinging, ReportIncoming]),
+        (Announced, Input::LocalAnswer) => (Accepted, &[]),
+        (Accepted, Input::RemoteOffer) | (Incoming, Input::LocalAnswer) => {
+            (Connecting, &[SendAnswer, StartMedia])
+        }
+        (Connecting | Interrupted, Input::AudioConnected) => (Talking, &[ReportAudio]),
+        (Talking, Input::AudioSilent) => (Interrupted, &[ReportInterrupted]),
+        // A call in which both talk needs no signaling.
+        (Talking | Interrupted, Input::Undelivered) => (state, &[]),
+        (Calling | RemoteRinging | Announced | Accepted | Incoming, Input::Unanswered)
+        | (_, Input::LocalHangUp | Input::MediaFailed | Input::Undelivered) => {
             (Ended, &[SendHangUp, ReportEnded, CloseMedia])
         }
         (_, Input::RemoteHangUp) => (Ended, &[ReportEnded, CloseMedia]),
@@ -132,9 +184,12 @@ impl fmt::Display for CallState {
         formatter.write_str(match self {
             Self::Calling => "calling",
             Self::RemoteRinging => "remote ringing",
+            Self::Announced => "announced",
+            Self::Accepted => "accepted",
             Self::Incoming => "incoming",
             Self::Connecting => "connecting",
             Self::Talking => "talking",
+            Self::Interrupted => "interrupted",
             Self::Ended => "ended",
         })
     }
@@ -142,7 +197,28 @@ impl fmt::Display for CallState {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
+
+    #[test]
+    fn the_whole_table() {
+        let mut table = String::new();
+        for state in CallState::ALL {
+            writeln!(table, "{state}").expect("writing to a text");
+            for input in Input::ALL {
+                let Transition { next, actions } = transition(state, input);
+                let told = match (next == state, actions) {
+                    (true, []) => "-".to_owned(),
+                    (true, actions) => format!("{actions:?}"),
+                    (false, actions) => format!("{next} {actions:?}"),
+                };
+                writeln!(table, "    {:<15} {told}", format!("{input:?}"))
+                    .expect("writing to a text");
+            }
+        }
+        insta::assert_snapshot!(table);
+    }
 
     #[test]
     fn nothing_leads_out_of_an_ended_call() {

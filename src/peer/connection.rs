@@ -88,16 +88,46 @@ pub enum PeerEvent {
     Failed(PeerFailure),
 }
 
+/// What one side of a call is to the other in every connection of that call: its certificate, by which
+/// DTLS knows it, and its stream of audio.
+///
+/// A call that looks for another path opens another connection with the same identity, so that the
+/// fingerprint that was signaled first holds for the whole call.
+#[derive(Debug, Clone)]
+pub struct MediaIdentity {
+    certificate: Certificate,
+    session_id: u64,
+    ssrc: Ssrc,
+}
+
+impl MediaIdentity {
+    /// Draws an identity that nobody else has.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::Certificate`].
+    pub fn generate() -> Result<Self, PeerError> {
+        let mut generator = ChaCha12Rng::from_rng(&mut rand::rng());
+        Ok(Self {
+            certificate: Certificate::generate()?,
+            // The highest bit stays clear (RFC 8829 section 5.2.1).
+            session_id: generator.random::<u64>() >> 1,
+            ssrc: Ssrc {
+                id: generator.random(),
+                cname: random_ice_chars(&mut generator, CNAME_CHARS),
+            },
+        })
+    }
+}
+
 /// A media connection with one other client.
 ///
 /// Methods do not wait; results come as [`PeerEvent`]s. Dropping the connection stops it at once,
 /// [`PeerConnection::close`] tells the other side and releases relayed addresses first.
 pub struct PeerConnection {
     role: IceRole,
-    session_id: u64,
+    identity: MediaIdentity,
     credentials: IceCredentials,
-    certificate: Certificate,
-    ssrc: Ssrc,
     remote: Arc<OnceLock<SessionDescription>>,
     commands: mpsc::UnboundedSender<Command>,
     audio: mpsc::Sender<AudioPacket>,
@@ -108,30 +138,23 @@ pub struct PeerConnection {
 impl PeerConnection {
     /// Makes a connection that does nothing yet, and the stream of its events.
     ///
-    /// # Errors
-    ///
-    /// [`PeerError::Certificate`].
-    ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
+    #[must_use]
     pub fn new(
         net: Arc<dyn Net>,
         ice: IceConfig,
         media: &MediaConfig,
         role: IceRole,
-    ) -> Result<(Self, mpsc::UnboundedReceiver<PeerEvent>), PeerError> {
-        let certificate = Certificate::generate()?;
+        identity: MediaIdentity,
+    ) -> (Self, mpsc::UnboundedReceiver<PeerEvent>) {
         let mut generator = ChaCha12Rng::from_rng(&mut rand::rng());
         let credentials = IceCredentials::new(
             random_ice_chars(&mut generator, UFRAG_CHARS),
             random_ice_chars(&mut generator, PWD_CHARS),
         )
         .expect("lengths and characters are within the grammar");
-        let ssrc = Ssrc {
-            id: generator.random(),
-            cname: random_ice_chars(&mut generator, CNAME_CHARS),
-        };
         let remote = Arc::new(OnceLock::new());
         let secured = Arc::new(AtomicBool::new(false));
         let (commands, commanded) = mpsc::unbounded_channel();
@@ -144,8 +167,8 @@ impl PeerConnection {
                 class: media.marking.traffic_class(),
                 role,
                 credentials: credentials.clone(),
-                certificate: certificate.clone(),
-                ssrc: ssrc.id,
+                certificate: identity.certificate.clone(),
+                ssrc: identity.ssrc.id,
                 remote: Arc::clone(&remote),
                 secured: Arc::clone(&secured),
                 events,
@@ -154,18 +177,15 @@ impl PeerConnection {
         );
         let connection = Self {
             role,
-            // The highest bit stays clear (RFC 8829 section 5.2.1).
-            session_id: generator.random::<u64>() >> 1,
+            identity,
             credentials,
-            certificate,
-            ssrc,
             remote,
             commands,
             audio,
             secured,
             actor: tokio::spawn(actor.run(commanded)).abort_handle(),
         };
-        Ok((connection, listener))
+        (connection, listener)
     }
 
     /// What this side says about itself: the offer of a controlling side, the answer of a
@@ -189,13 +209,13 @@ impl PeerConnection {
             ),
         };
         Ok(SessionDescription {
-            session_id: self.session_id,
+            session_id: self.identity.session_id,
             credentials: self.credentials.clone(),
-            fingerprint: self.certificate.fingerprint(),
+            fingerprint: self.identity.certificate.fingerprint(),
             setup,
             mid,
             payload_type,
-            ssrc: Some(self.ssrc.clone()),
+            ssrc: Some(self.identity.ssrc.clone()),
             candidates: Vec::new(),
             end_of_candidates: false,
         })

@@ -95,8 +95,9 @@ fn side(role: IceRole, ice: IceConfig) -> Side {
 }
 
 pub(super) fn side_on(net: Arc<dyn Net>, role: IceRole, ice: IceConfig) -> Side {
-    let (connection, events) = PeerConnection::new(net, ice, &MediaConfig::default(), role)
-        .expect("a certificate can be made");
+    let identity = MediaIdentity::generate().expect("a certificate can be made");
+    let (connection, events) =
+        PeerConnection::new(net, ice, &MediaConfig::default(), role, identity);
     Side { connection, events }
 }
 

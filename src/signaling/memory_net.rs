@@ -45,7 +45,7 @@ pub(super) fn envelope(to: &str, call: &str) -> Envelope {
         from: String::new(),
         to: to.into(),
         call: CallId(call.into()),
-        body: CallMessage::Offer { sdp: "v=0".into() },
+        body: CallMessage::offer("v=0"),
     }
 }
 

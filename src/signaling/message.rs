@@ -80,17 +80,28 @@ impl std::fmt::Display for DeviceId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum CallMessage {
-    /// The caller's session description (RFC 8866), trickling (RFC 8840).
+    /// A session description (RFC 8866), trickling (RFC 8840), that asks for an answer.
     Offer {
         /// The description as SDP text.
         sdp: String,
+        /// What it is for. An offer that does not say so calls.
+        #[serde(default, skip_serializing_if = "OfferAim::is_call")]
+        aim: OfferAim,
+        /// A call of the same two users in whose place this one comes, as with the `Replaces` header of
+        /// SIP (RFC 3891): its app was started again and knows nothing else of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<CallId>,
     },
     /// The callee's device rings.
     Ringing,
-    /// The callee accepted; its session description.
+    /// What the other side says to an offer; to the first one of a call, that it accepts.
     Answer {
         /// The description as SDP text.
         sdp: String,
+        /// The user name fragment of the offer that is answered, since another one may have taken its
+        /// place meanwhile. An answer that does not say so is to the only offer there is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offer: Option<String>,
     },
     /// One trickled candidate (RFC 8838).
     Candidate(TrickledCandidate),
@@ -111,6 +122,25 @@ pub enum CallMessage {
 }
 
 impl CallMessage {
+    /// An offer that calls.
+    #[must_use]
+    pub fn offer(sdp: impl Into<String>) -> Self {
+        Self::Offer {
+            sdp: sdp.into(),
+            aim: OfferAim::Call,
+            replaces: None,
+        }
+    }
+
+    /// The answer to the only offer there is.
+    #[must_use]
+    pub fn answer(sdp: impl Into<String>) -> Self {
+        Self::Answer {
+            sdp: sdp.into(),
+            offer: None,
+        }
+    }
+
     /// The name of what is said, as `type` has it on the wire: `end-of-candidates`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -130,6 +160,29 @@ impl CallMessage {
     #[must_use]
     pub fn is_ordered(&self) -> bool {
         !matches!(self, Self::Candidate(_) | Self::EndOfCandidates { .. })
+    }
+}
+
+/// What an offer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OfferAim {
+    /// To ring, and to be answered by a person.
+    #[default]
+    Call,
+    /// To find another path for a call that was answered (an ICE restart, RFC 8445 section 9), or to take
+    /// it up again: answered without asking anybody.
+    Restart,
+    /// To find a direct path for a call that is relayed. Neither side uses a relay for it.
+    Upgrade,
+    /// Something that this version does not know. It is never sent.
+    #[serde(other)]
+    Unknown,
+}
+
+impl OfferAim {
+    fn is_call(&self) -> bool {
+        *self == Self::Call
     }
 }
 
@@ -156,6 +209,10 @@ pub enum HangUpReason {
     Rejected,
     /// The callee is in another call.
     Busy,
+    /// Nobody answered in time.
+    Unanswered,
+    /// Another device of the callee answered.
+    AnsweredElsewhere,
     /// No path for audio was found, or it was lost for good.
     Unreachable,
     /// Another reason, which this version does not know. It is never sent.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringtrue::candidates::CandidateAttribute;
 use ringtrue::config::{Credentials, IceConfig, IceServer, MediaConfig};
-use ringtrue::peer::{IceRole, PeerConnection, PeerEvent};
+use ringtrue::peer::{IceRole, MediaIdentity, PeerConnection, PeerEvent};
 use ringtrue_sim::determinism::{Capture, Plugs, has_panicked, run_on_own_thread};
 use ringtrue_sim::net::topology::Families;
 use ringtrue_sim::net::{LinkPair, NetworkConfig, Topology};
@@ -144,8 +144,9 @@ fn gather(urls: &[&str], outage: fn(&TurnControl)) -> Gathered {
 
 async fn listen(net: Arc<dyn ringtrue::net::Net>, ice: IceConfig) -> Gathered {
     let media = MediaConfig::default();
-    let (connection, mut events) = PeerConnection::new(net, ice, &media, IceRole::Controlling)
-        .expect("a certificate can be made");
+    let identity = MediaIdentity::generate().expect("a certificate can be made");
+    let (connection, mut events) =
+        PeerConnection::new(net, ice, &media, IceRole::Controlling, identity);
     let start = Instant::now();
     connection.start_gathering();
     let mut gathered = Gathered::default();

@@ -77,7 +77,10 @@ impl LastCall {
     pub fn cause(&self) -> Option<String> {
         self.ended.values().find_map(|reason| match reason {
             EndReason::Unreachable { cause } => Some(cause.clone()),
-            EndReason::HungUp | EndReason::Remote(_) => None,
+            EndReason::HungUp
+            | EndReason::Refused
+            | EndReason::Unanswered
+            | EndReason::Remote(_) => None,
         })
     }
 
@@ -106,6 +109,8 @@ impl LastCall {
             AppEvent::Killed => {
                 self.over.get_or_insert(fact.at);
             }
+            // It was not over after all.
+            AppEvent::Resumed if self.ended.is_empty() => self.over = None,
             _ => {}
         }
     }

@@ -17,6 +17,7 @@ use super::link::LinkDocument;
 use super::middlebox::{IdleDocument, PortValue, PortalDocument};
 use super::model::{
     CallPath, CandidateType, CertificateKind, Families, Ipv6Firewall, ProxyKind, ServerState,
+    StorageMode,
 };
 use super::nat::NatValue;
 use super::on::OnValue;
@@ -70,10 +71,14 @@ pub(super) struct NetworkDocument {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table with `network` and `plays`")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table with `network`, `plays` and `storage`"
+)]
 pub(super) struct PeerDocument {
     pub(super) network: Option<Spanned<String>>,
     pub(super) plays: Option<Spanned<String>>,
+    pub(super) storage: Option<Choice<StorageMode>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

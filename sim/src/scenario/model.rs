@@ -201,6 +201,19 @@ pub struct Peer {
     pub network: String,
     /// The Ogg Opus file it plays into the call; it exists.
     pub plays: PathBuf,
+    /// What an app that is killed leaves to the one that is started after it.
+    pub storage: StorageMode,
+}
+
+/// Whether what an app stores outlives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StorageMode {
+    /// It does: an app that is started again takes up its call.
+    #[default]
+    Kept,
+    /// It does not: the app knows nothing of its call.
+    Lost,
 }
 
 /// The servers of the world.

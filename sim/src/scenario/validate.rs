@@ -15,7 +15,9 @@ use super::document::{
 use super::error::ProblemKind;
 use super::link::{self, Role};
 use super::middlebox::{Middleboxes, middleboxes};
-use super::model::{self, Action, Expectation, Network, Peer, Scenario, ScriptStep, Servers};
+use super::model::{
+    self, Action, Expectation, Network, Peer, Scenario, ScriptStep, Servers, StorageMode,
+};
 use super::nat;
 use super::problems::Problems;
 use super::value::TimeValue;
@@ -224,7 +226,13 @@ fn peers(
             &mut tracks,
             problems,
         );
-        peers.insert(name.get_ref().clone(), Peer { network, plays });
+        let storage = document.get_ref().storage.as_ref();
+        let peer = Peer {
+            network,
+            plays,
+            storage: storage.map_or_else(StorageMode::default, |choice| choice.0),
+        };
+        peers.insert(name.get_ref().clone(), peer);
     }
     (peers, tracks)
 }

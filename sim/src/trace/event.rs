@@ -179,6 +179,14 @@ pub enum AppEvent {
         /// The kind of the other side's candidate.
         remote: CandidateType,
     },
+    /// It was started again, and takes up the call that it was in.
+    Resumed,
+    /// Its client looks for another path, because no audio arrives.
+    AudioInterrupted,
+    /// Its client says that audio arrives, for the first time or again.
+    AudioReported,
+    /// Its call goes on under another id.
+    Replaced,
     /// 25 of 30 consecutive packets of the other side's tone were matched by content.
     AudioConnected,
     /// One packet of the other side's tone was matched by content.
@@ -342,6 +350,10 @@ impl fmt::Display for AppEvent {
             Self::PathSelected { local, remote } => {
                 write!(formatter, "path selected: {local} to {remote}")
             }
+            Self::Resumed => formatter.write_str("takes up its call"),
+            Self::AudioInterrupted => formatter.write_str("audio interrupted"),
+            Self::AudioReported => formatter.write_str("audio is up"),
+            Self::Replaced => formatter.write_str("the call goes on under another id"),
             Self::AudioConnected => formatter.write_str("hears the other side's tone"),
             Self::Heard => formatter.write_str("audio packet matched"),
             Self::Ended { reason } => write!(formatter, "call over: {reason}"),

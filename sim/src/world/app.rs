@@ -1,10 +1,11 @@
 //! A peer application: the production client, used as an application uses it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ringtrue::audio::sink::{AudioSink, SinkEvent};
 use ringtrue::audio::track::OpusTrack;
+use ringtrue::call::saved::SavedCall;
 use ringtrue::client::{CallClient, ClientEvent};
 use ringtrue::config::ClientConfig;
 use ringtrue::net::Net;
@@ -26,8 +27,28 @@ pub struct App {
     pub config: ClientConfig,
     /// What each peer plays into its calls.
     pub voices: BTreeMap<String, OpusTrack>,
+    /// What it stores on its device.
+    pub storage: Storage,
     /// Where it writes down what it does and sees.
     pub recorder: Recorder,
+}
+
+/// What an application stores of its call on its device, where it outlives the application. Clones are
+/// the same storage.
+#[derive(Debug, Clone, Default)]
+pub struct Storage(Arc<Mutex<Option<SavedCall>>>);
+
+impl Storage {
+    fn get(&self) -> Option<SavedCall> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, saved: Option<SavedCall>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = saved;
+    }
 }
 
 /// What the script makes a person do.
@@ -59,9 +80,17 @@ impl App {
             self.voices[&*self.name].clone(),
         );
         let mut call = Call::default();
+        if let Some(saved) = self.storage.get() {
+            self.resume(&client, saved, &mut call).await;
+        }
+        let mut saved = client.saved_call();
         loop {
             tokio::select! {
                 biased;
+                Ok(()) = saved.changed() => {
+                    let stored = saved.borrow_and_update().clone();
+                    self.storage.set(stored);
+                }
                 command = commands.recv() => match command {
                     Some(command) => self.act(&client, command, &mut call).await,
                     None => return,
@@ -71,6 +100,19 @@ impl App {
                     None => return,
                 },
             }
+        }
+    }
+
+    async fn resume(&self, client: &CallClient, saved: SavedCall, call: &mut Call) {
+        let other = saved.peer.clone();
+        match client.resume(saved).await {
+            Ok(id) => {
+                *call = self.call_with(id, &other);
+                self.record(AppEvent::Resumed);
+            }
+            Err(error) => self.record(AppEvent::Refused {
+                what: format!("resume: {error}"),
+            }),
         }
     }
 
@@ -115,7 +157,12 @@ impl App {
                 AppEvent::PathSelected { local, remote }
             }
             // The checker believes content only, see `hear`.
-            ClientEvent::AudioConnected { .. } => return,
+            ClientEvent::AudioConnected { .. } => AppEvent::AudioReported,
+            ClientEvent::AudioInterrupted { .. } => AppEvent::AudioInterrupted,
+            ClientEvent::Replaced { call: id, .. } => {
+                call.id = Some(id);
+                AppEvent::Replaced
+            }
             ClientEvent::Audio {
                 sequence_number,
                 payload,

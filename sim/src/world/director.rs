@@ -8,14 +8,14 @@ use ringtrue::config::ClientConfig;
 use tokio::sync::mpsc;
 
 use super::World;
-use super::app::{App, Command};
+use super::app::{App, Command, Storage};
 use super::boxes::Boxes;
 use super::faults::{AppDeed, Faults, Places};
 use super::servers::ServerHosts;
 use crate::check::facts::FactCollector;
 use crate::determinism::has_panicked;
 use crate::net::topology::HostId;
-use crate::scenario::model::{Action, Scenario, ScriptStep, Trigger};
+use crate::scenario::model::{Action, Scenario, ScriptStep, StorageMode, Trigger};
 use crate::trace::{AppEvent, EventKind};
 
 /// How long the world goes on after the last call is over, so that what is left shows.
@@ -59,6 +59,7 @@ struct Person {
     host: HostId,
     /// `None` while the application is dead.
     commands: Option<mpsc::UnboundedSender<Command>>,
+    storage: Storage,
 }
 
 /// Why the world stopped.
@@ -93,6 +94,7 @@ impl<'a> Director<'a> {
                 let person = Person {
                     host: *host,
                     commands: None,
+                    storage: Storage::default(),
                 };
                 (name.clone(), person)
             })
@@ -207,6 +209,10 @@ impl<'a> Director<'a> {
             net: world.net(person.host),
             config: self.config.clone(),
             voices,
+            storage: match self.scenario.peers[peer].storage {
+                StorageMode::Kept => person.storage.clone(),
+                StorageMode::Lost => Storage::default(),
+            },
             recorder: world.recorder().clone(),
         };
         world.domain(person.host).spawn(app.run(receiver));
@@ -253,7 +259,7 @@ impl<'a> Director<'a> {
             for fact in &facts.app {
                 let state = in_call.entry(&fact.peer).or_default();
                 match fact.event {
-                    AppEvent::Calling { .. } | AppEvent::Incoming { .. } => {
+                    AppEvent::Calling { .. } | AppEvent::Incoming { .. } | AppEvent::Resumed => {
                         called = true;
                         *state = true;
                     }

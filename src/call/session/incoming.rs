@@ -1,25 +1,36 @@
 //! What signaling brings.
 
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{ActiveCall, Session};
+use super::Session;
+use super::active::RingingOffer;
+use crate::call::admission::{Admission, Offered, Present, admit};
+use crate::call::negotiation::{OnAnswer, OnOffer, Side};
+use crate::call::recovery::Signaling;
 use crate::call::state::{CallState, Input, transition};
 use crate::candidates::Pushed;
 use crate::client::{ClientEvent, EndReason};
-use crate::peer::sdp::{SdpError, SessionDescription};
-use crate::peer::{IceRole, PeerError};
+use crate::config::TransportPolicy;
+use crate::peer::sdp::SessionDescription;
 use crate::signaling::client::SignalingEvent;
 use crate::signaling::message::{
-    CallId, CallMessage, Envelope, HangUpReason, PeerName, TrickledCandidate,
+    CallId, CallMessage, Envelope, HangUpReason, OfferAim, PeerName, TrickledCandidate,
 };
 
 impl Session {
     pub(super) fn signaling(&mut self, event: SignalingEvent) {
         match event {
-            SignalingEvent::Connected => self.report(ClientEvent::SignalingConnected),
-            SignalingEvent::Disconnected { reason } => self.report(ClientEvent::SignalingLost {
-                reason: reason.to_string(),
-            }),
+            SignalingEvent::Connected => {
+                self.signaling_is(Signaling::Up);
+                self.report(ClientEvent::SignalingConnected);
+            }
+            SignalingEvent::Disconnected { reason } => {
+                self.signaling_is(Signaling::Down);
+                self.report(ClientEvent::SignalingLost {
+                    reason: reason.to_string(),
+                });
+            }
             SignalingEvent::ConnectFailed { error } if error.is_final() => {
                 self.report(ClientEvent::SignalingRejected {
                     message: error.to_string(),
@@ -44,22 +55,31 @@ impl Session {
         let Envelope {
             from, call, body, ..
         } = envelope;
-        let current = self.call.as_ref().is_some_and(|ours| ours.id == call);
+        // Nobody else speaks in a call, even who knows its id.
+        let is_present = self
+            .call
+            .as_ref()
+            .is_some_and(|present| present.id == call && present.peer == from);
+        if is_present {
+            self.peer_heard();
+        }
         match body {
-            CallMessage::Offer { sdp } => self.offer(from, call, &sdp),
-            CallMessage::Candidate(candidate) => self.candidate(&call, candidate),
+            CallMessage::Offer { sdp, aim, replaces } => {
+                self.offer(from, call, &sdp, aim, replaces.as_ref())
+            }
+            CallMessage::Candidate(candidate) => self.candidate(&from, &call, candidate),
             CallMessage::EndOfCandidates { ufrag } => {
                 let end = TrickledCandidate {
                     candidate: String::new(),
                     sdp_mid: String::new(),
                     username_fragment: ufrag,
                 };
-                self.candidate(&call, end);
+                self.candidate(&from, &call, end);
             }
-            _ if !current => debug!(%call, %from, "message of a call that is not ours"),
+            _ if !is_present => debug!(%call, %from, "message of a call that is not ours"),
             CallMessage::Unknown => debug!(%call, %from, "message of a kind that is not known"),
             CallMessage::Ringing => self.input(Input::RemoteRinging),
-            CallMessage::Answer { sdp } => self.answer(&sdp),
+            CallMessage::Answer { sdp, offer } => self.answer(&sdp, offer.as_deref()),
             CallMessage::HangUp { reason } => {
                 self.set_end(EndReason::Remote(reason));
                 self.input(Input::RemoteHangUp);
@@ -69,54 +89,170 @@ impl Session {
 
     /// A candidate of the other side. It passes on arrival, and before its offer too: the buffer
     /// keeps what has no description to go with.
-    fn candidate(&mut self, call: &CallId, candidate: TrickledCandidate) {
+    fn candidate(&mut self, from: &PeerName, call: &CallId, candidate: TrickledCandidate) {
         match self.candidates.push(call, candidate) {
             Ok(Pushed::Ready(candidate)) => self.add_remote_candidate(&candidate),
             Ok(outcome) => debug!(%call, ?outcome, "remote candidate not added now"),
             // One bad candidate must not cost the call: the others may work.
-            Err(error) => warn!(%call, %error, "remote candidate refused"),
+            Err(error) => warn!(%call, %from, %error, "remote candidate refused"),
         }
     }
 
-    fn offer(&mut self, from: PeerName, call: CallId, sdp: &str) {
-        if let Some(current) = &self.call {
-            if current.id != call {
-                self.refuse(from, &call, HangUpReason::Busy);
-            }
-            return;
-        }
+    fn offer(
+        &mut self,
+        from: PeerName,
+        call: CallId,
+        sdp: &str,
+        aim: OfferAim,
+        replaces: Option<&CallId>,
+    ) {
         let remote: SessionDescription = match sdp.parse() {
             Ok(remote) => remote,
             Err(error) => {
-                warn!(%call, %from, %error, "refusing a call whose offer makes no sense");
-                return self.refuse(from, &call, HangUpReason::Rejected);
+                warn!(%call, %from, %error, "an offer that makes no sense");
+                let is_new = self.call.as_ref().is_none_or(|present| present.id != call);
+                if is_new {
+                    self.refuse(from, &call, HangUpReason::Rejected);
+                }
+                return;
             }
         };
-        let made = self.make_call(
-            call.clone(),
-            from.clone(),
-            CallState::Incoming,
-            IceRole::Controlled,
-        );
-        match made {
-            Ok(active) => self.call = Some(active),
+        let present = self.call.as_ref().map(|present| Present {
+            peer: &present.peer,
+            call: &present.id,
+            state: present.state,
+        });
+        let offered = Offered {
+            from: &from,
+            call: &call,
+            aim,
+            replaces,
+        };
+        let admission = admit(present, offered);
+        debug!(%call, %from, ?aim, ?admission, "offer");
+        match admission {
+            Admission::Ring => self.accept(from, call, CallState::Announced, remote),
+            Admission::Awaited => self.take_offer(remote),
+            Admission::Renegotiate => self.renegotiate(remote, aim),
+            Admission::ReplaceRinging => self.replace(from, call, CallState::Announced, remote),
+            Admission::Replace => self.replace(from, call, CallState::Accepted, remote),
+            Admission::Yield => {
+                // The other side insists on its own call and drops this one by itself. Should it have
+                // given that up meanwhile, it must not ring for ours.
+                self.send(CallMessage::HangUp {
+                    reason: HangUpReason::Normal,
+                });
+                self.replace(from, call, CallState::Accepted, remote);
+            }
+            Admission::Insist => {
+                self.candidates.forget(&call);
+                self.signaling.close_call(call);
+            }
+            Admission::Refuse(reason) => self.refuse(from, &call, reason),
+        }
+    }
+
+    /// Goes on with another call in the place of the present one.
+    fn replace(
+        &mut self,
+        from: PeerName,
+        call: CallId,
+        state: CallState,
+        remote: SessionDescription,
+    ) {
+        if let Some(present) = &self.call {
+            let was = present.id.clone();
+            info!(%was, %call, "the call goes on under another id");
+            self.report(ClientEvent::Replaced {
+                was,
+                call: call.clone(),
+            });
+        }
+        self.drop_call();
+        self.accept(from, call, state, remote);
+    }
+
+    /// Begins a call that the other side offers.
+    fn accept(
+        &mut self,
+        from: PeerName,
+        call: CallId,
+        state: CallState,
+        remote: SessionDescription,
+    ) {
+        match self.make_call(call.clone(), from.clone(), state, Side::Callee) {
+            Ok(active) => {
+                self.call = Some(active);
+                self.take_offer(remote);
+            }
             Err(error) => {
                 warn!(%call, %error, "refusing a call for which no media can be set up");
-                return self.refuse(from, &call, HangUpReason::Unreachable);
+                self.refuse(from, &call, HangUpReason::Unreachable);
             }
         }
-        if let Err(error) = self.apply_remote_description(remote) {
-            warn!(%call, %from, %error, "refusing a call whose offer cannot be answered");
-            self.call = None;
-            return self.refuse(from, &call, HangUpReason::Rejected);
+    }
+
+    /// Takes the first offer of the present call.
+    fn take_offer(&mut self, remote: SessionDescription) {
+        let Some(call) = self.call.as_mut() else {
+            return;
+        };
+        call.negotiation.handle_offer(remote.credentials.ufrag());
+        call.pinned = Some(remote.fingerprint);
+        call.ringing = Some(RingingOffer {
+            description: remote.clone(),
+            candidates: Vec::new(),
+        });
+        if let Err(error) = self.make_answering_leg(remote, OfferAim::Call) {
+            warn!(%error, "refusing a call whose offer cannot be answered");
+            self.set_end(EndReason::Unreachable {
+                cause: format!("the offer cannot be answered: {error}"),
+            });
+            return self.input(Input::MediaFailed);
         }
-        if self.config.ice.candidate_pool_size > 0
-            && let Some(active) = &self.call
+        self.input(Input::RemoteOffer);
+    }
+
+    /// The other side offers again in a call that has begun.
+    fn renegotiate(&mut self, remote: SessionDescription, aim: OfferAim) {
+        let Some(call) = self.call.as_mut() else {
+            return;
+        };
+        if call
+            .pinned
+            .is_some_and(|pinned| pinned != remote.fingerprint)
         {
-            active.connection.start_gathering();
+            return warn!(call = %call.id, "an offer with another certificate is not taken");
         }
-        self.send(CallMessage::Ringing);
-        self.report(ClientEvent::Incoming { call, from });
+        if aim == OfferAim::Upgrade && self.config.ice.policy == TransportPolicy::RelayOnly {
+            return debug!(call = %call.id, "this side talks by relays only");
+        }
+        let verdict = call.negotiation.handle_offer(remote.credentials.ufrag());
+        debug!(call = %call.id, ?aim, ?verdict, "offer in a call");
+        if !matches!(verdict, OnOffer::Answer { .. }) {
+            return;
+        }
+        self.abandon_coming();
+        let is_ringing = self
+            .call
+            .as_ref()
+            .is_some_and(|call| !call.state.is_answered());
+        if is_ringing && let Some(call) = self.call.as_mut() {
+            call.ringing = Some(RingingOffer {
+                description: remote.clone(),
+                candidates: Vec::new(),
+            });
+        }
+        if let Err(error) = self.make_answering_leg(remote, aim) {
+            return warn!(%error, "an offer that cannot be answered");
+        }
+        if !is_ringing {
+            if let Some(recovery) = self.recovery() {
+                recovery.handle_remote_attempt(Instant::now());
+            }
+            self.send_answer();
+            self.start_coming();
+        }
     }
 
     fn refuse(&mut self, caller: PeerName, call: &CallId, reason: HangUpReason) {
@@ -124,54 +260,44 @@ impl Session {
         self.forget_call(call);
     }
 
-    fn answer(&mut self, sdp: &str) {
-        let waits =
-            |call: &ActiveCall| transition(call.state, Input::RemoteAnswer).next != call.state;
-        if !self.call.as_ref().is_some_and(waits) {
-            debug!("an answer that nobody waits for");
+    fn answer(&mut self, sdp: &str, offer: Option<&str>) {
+        let Some(call) = self.call.as_mut() else {
             return;
-        }
-        let applied = match sdp.parse() {
-            Ok(remote) => self
-                .apply_remote_description(remote)
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(SdpError::to_string(&error)),
+        };
+        let is_first = transition(call.state, Input::RemoteAnswer).next != call.state;
+        let applied = match call.negotiation.handle_answer(offer) {
+            OnAnswer::Apply => self.apply_answer(sdp),
+            // It still says that the other side accepted. The answer to the offer that counts follows.
+            OnAnswer::Late => Ok(()),
         };
         match applied {
-            Ok(()) => self.input(Input::RemoteAnswer),
-            Err(error) => {
-                warn!(%error, "the answer cannot be used");
-                self.set_end(EndReason::Unreachable {
-                    cause: format!("the answer cannot be used: {error}"),
-                });
-                self.input(Input::MediaFailed);
+            Ok(()) if is_first => self.input(Input::RemoteAnswer),
+            Ok(()) => self.start_coming(),
+            Err(cause) => {
+                warn!(%cause, "the answer cannot be used");
+                if is_first {
+                    self.set_end(EndReason::Unreachable {
+                        cause: format!("the answer cannot be used: {cause}"),
+                    });
+                    return self.input(Input::MediaFailed);
+                }
+                self.attempt_failed();
             }
         }
     }
 
-    /// Hands the other side's description to the media peer, and then every candidate that came
-    /// before it.
-    fn apply_remote_description(&mut self, remote: SessionDescription) -> Result<(), PeerError> {
+    fn apply_answer(&mut self, sdp: &str) -> Result<(), String> {
+        let remote: SessionDescription = sdp
+            .parse()
+            .map_err(|error: crate::peer::sdp::SdpError| error.to_string())?;
         let Some(call) = self.call.as_mut() else {
             return Ok(());
         };
-        let ufrag = remote.credentials.ufrag().to_owned();
-        call.connection.set_remote(remote)?;
-        let waiting = self.candidates.ready(&call.id, &ufrag).candidates;
-        if !waiting.is_empty() {
-            info!(call = %call.id, "🧊 Processing {} pending ICE candidates", waiting.len());
+        let pinned = call.pinned.get_or_insert(remote.fingerprint);
+        if *pinned != remote.fingerprint {
+            return Err("its certificate is another one than before".into());
         }
-        for candidate in &waiting {
-            self.add_remote_candidate(candidate);
-        }
-        Ok(())
-    }
-
-    fn add_remote_candidate(&self, candidate: &TrickledCandidate) {
-        if let Some(call) = &self.call
-            && let Err(error) = call.connection.add_remote_candidate(candidate)
-        {
-            warn!(call = %call.id, %error, "remote candidate refused");
-        }
+        self.set_remote_of_coming(remote)
+            .map_err(|error| error.to_string())
     }
 }

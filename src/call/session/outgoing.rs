@@ -3,11 +3,11 @@
 use std::pin::Pin;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::Session;
-use crate::call::state::{CallState, Input};
-use crate::client::EndReason;
+use crate::call::state::Input;
 use crate::signaling::client::SendError;
 use crate::signaling::message::{CallId, CallMessage, Envelope, PeerName};
 
@@ -28,10 +28,12 @@ pub(super) struct Sent {
 /// What a message is to its call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
-    /// Without it there is no call.
-    Vital,
+    /// Without it there is no call, or no other path.
+    Offer,
+    /// The same.
+    Answer,
     /// One of several.
-    Useful,
+    Other,
 }
 
 impl Session {
@@ -45,8 +47,9 @@ impl Session {
 
     pub(super) fn send_to(&mut self, to: PeerName, call: CallId, body: CallMessage) {
         let need = match &body {
-            CallMessage::Offer { .. } | CallMessage::Answer { .. } => Need::Vital,
-            _ => Need::Useful,
+            CallMessage::Offer { .. } => Need::Offer,
+            CallMessage::Answer { .. } => Need::Answer,
+            _ => Need::Other,
         };
         let kind = body.kind();
         let pending = self.signaling.send(Envelope {
@@ -75,7 +78,9 @@ impl Session {
             need,
             outcome,
         } = sent;
+        let is_present = self.call.as_ref().is_some_and(|present| present.id == call);
         let error = match outcome {
+            Ok(()) if is_present => return self.delivered(need),
             Ok(()) => return,
             Err(SendError::Closed) => {
                 return debug!(%call, kind, "a message of a call that is over");
@@ -83,15 +88,21 @@ impl Session {
             Err(error) => error,
         };
         warn!(%call, kind, %error, "message not sent");
-        let is_pending = self
-            .call
-            .as_ref()
-            .is_some_and(|current| current.id == call && current.state != CallState::Talking);
-        if need == Need::Vital && is_pending {
-            self.set_end(EndReason::Unreachable {
-                cause: format!("the {kind} was not delivered: {error}"),
-            });
-            self.input(Input::MediaFailed);
+        if need != Need::Other && is_present {
+            self.note_cause(format!("the {kind} was not delivered: {error}"));
+            self.input(Input::Undelivered);
+        }
+    }
+
+    /// A device of the other side has a message of the present call.
+    fn delivered(&mut self, need: Need) {
+        let now = Instant::now();
+        if let Some(recovery) = self.recovery() {
+            if need == Need::Offer {
+                recovery.handle_offer_delivered(now);
+            } else {
+                recovery.handle_peer_heard(now);
+            }
         }
     }
 

@@ -24,11 +24,11 @@ fn connected(user: &str, device: &str) -> Mailbox {
 }
 
 fn offer() -> CallMessage {
-    CallMessage::Offer { sdp: "v=0".into() }
+    CallMessage::offer("v=0")
 }
 
 fn answer() -> CallMessage {
-    CallMessage::Answer { sdp: "v=0".into() }
+    CallMessage::answer("v=0")
 }
 
 fn candidate(text: &str) -> CallMessage {

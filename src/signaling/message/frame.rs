@@ -250,8 +250,17 @@ fn check_order(body: &CallMessage, says_what_it_follows: bool) -> Result<(), Fra
 
 fn check_body(body: &CallMessage) -> Result<(), FrameError> {
     match body {
-        CallMessage::Offer { sdp } | CallMessage::Answer { sdp } => {
-            check_length("sdp", sdp, DESCRIPTION_LENGTH_MAX)
+        CallMessage::Offer { sdp, replaces, .. } => {
+            check_length("sdp", sdp, DESCRIPTION_LENGTH_MAX)?;
+            match replaces {
+                Some(call) => check_id("replaces", &call.0, ID_LENGTH_MAX),
+                None => Ok(()),
+            }
+        }
+        CallMessage::Answer { sdp, offer } => {
+            check_length("sdp", sdp, DESCRIPTION_LENGTH_MAX)?;
+            let offer = offer.as_deref().unwrap_or_default();
+            check_length("offer", offer, CANDIDATE_LENGTH_MAX)
         }
         CallMessage::Candidate(candidate) => {
             check_length("candidate", &candidate.candidate, CANDIDATE_LENGTH_MAX)?;

@@ -14,9 +14,7 @@ fn ordered(number: u64, follows: u64) -> Heard {
         number,
         follows: Some(follows),
         oldest: None,
-        body: CallMessage::Offer {
-            sdp: number.to_string(),
-        },
+        body: CallMessage::offer(number.to_string()),
     }
 }
 
@@ -38,7 +36,7 @@ fn oldest(heard: Heard, oldest: u64) -> Heard {
 fn take(incoming: &mut Incoming, heard: Heard) -> Option<Vec<u64>> {
     let messages = incoming.take(heard, 100)?;
     let number = |message: &CallMessage| match message {
-        CallMessage::Offer { sdp } => sdp.parse().expect("a number"),
+        CallMessage::Offer { sdp, .. } => sdp.parse().expect("a number"),
         _ => 0,
     };
     Some(messages.iter().map(number).collect())

@@ -81,7 +81,7 @@ impl World {
             answered: false,
         };
         let sdp = world.label();
-        world.say(0, CallMessage::Offer { sdp });
+        world.say(0, CallMessage::offer(sdp));
         world
     }
 
@@ -169,7 +169,7 @@ impl World {
                 let who = among_clients(index);
                 if self.may_say(who) {
                     let body = match who {
-                        0 => CallMessage::Offer { sdp: self.label() },
+                        0 => CallMessage::offer(self.label()),
                         // The kind does not matter, but that an answer would choose a device.
                         _ => CallMessage::Ringing,
                     };
@@ -216,7 +216,7 @@ impl World {
         if self.may_say(ANSWERER) {
             self.answered = true;
             let sdp = self.label();
-            self.say(ANSWERER, CallMessage::Answer { sdp });
+            self.say(ANSWERER, CallMessage::answer(sdp));
         }
     }
 

@@ -69,7 +69,7 @@ fn the_wire_format_is_one_flat_object() {
         number: NUMBER_MAX,
         follows: Some(3),
         oldest: Some(2),
-        body: CallMessage::Answer { sdp: "v=0".into() },
+        body: CallMessage::answer("v=0"),
     });
     answer.to_device = Some(DeviceId("9c".into()));
     let json = json!({
@@ -206,8 +206,8 @@ fn lists_and_texts_are_bounded() {
 fn what_is_said_is_bounded() {
     type Body = fn(String) -> CallMessage;
     let bodies: [(&str, usize, Body); 6] = [
-        ("sdp", 32_768, |sdp| CallMessage::Offer { sdp }),
-        ("sdp", 32_768, |sdp| CallMessage::Answer { sdp }),
+        ("sdp", 32_768, CallMessage::offer),
+        ("sdp", 32_768, CallMessage::answer),
         ("candidate", 2048, |text| {
             CallMessage::Candidate(TrickledCandidate {
                 candidate: text,

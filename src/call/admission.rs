@@ -1,0 +1,190 @@
+//! What an offer means to a client, given the call that it is in (pure).
+//!
+//! Most offers call, and ring or find the line busy. Others belong to the call that is there: they look
+//! for another path for it, or come from an app that was started again and takes its call up under a
+//! new id. And two people may call each other at the same moment: exactly one of the two calls goes on,
+//! and both sides choose the same.
+
+use super::state::CallState;
+use crate::signaling::message::{CallId, HangUpReason, OfferAim, PeerName};
+
+/// What of an offer decides what it means.
+#[derive(Debug, Clone, Copy)]
+pub struct Offered<'a> {
+    /// Who offers.
+    pub from: &'a PeerName,
+    /// The call that is offered.
+    pub call: &'a CallId,
+    /// What for.
+    pub aim: OfferAim,
+    /// The call in whose place it comes.
+    pub replaces: Option<&'a CallId>,
+}
+
+/// What of the present call decides what an offer means.
+#[derive(Debug, Clone, Copy)]
+pub struct Present<'a> {
+    /// The other side.
+    pub peer: &'a PeerName,
+    /// The call.
+    pub call: &'a CallId,
+    /// How far it has come.
+    pub state: CallState,
+}
+
+/// What an offer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Somebody calls: ring.
+    Ring,
+    /// The offer of the call that was announced.
+    Awaited,
+    /// The present call goes on with this description.
+    Renegotiate,
+    /// The call that rings goes on ringing under the new id.
+    ReplaceRinging,
+    /// The present call goes on under the new id: answer without asking anybody.
+    Replace,
+    /// Both called at once, and this one goes on: drop our own, and answer without asking anybody.
+    Yield,
+    /// Both called at once, and ours goes on: the other side will see that.
+    Insist,
+    /// Say no.
+    Refuse(HangUpReason),
+}
+
+/// What an offer means to a client that is in this call, or in none.
+#[must_use]
+pub fn admit(present: Option<Present<'_>>, offered: Offered<'_>) -> Admission {
+    let Some(present) = present else {
+        return match offered.aim {
+            OfferAim::Call => Admission::Ring,
+            // The call that it belongs to is over on this side.
+            OfferAim::Restart | OfferAim::Upgrade | OfferAim::Unknown => {
+                Admission::Refuse(HangUpReason::Normal)
+            }
+        };
+    };
+    let is_same_user = offered.from == present.peer;
+    if offered.call == present.call && is_same_user {
+        return match present.state {
+            CallState::Announced | CallState::Accepted => Admission::Awaited,
+            _ => Admission::Renegotiate,
+        };
+    }
+    if offered.replaces == Some(present.call) && is_same_user {
+        return match present.state {
+            // What the app that died had answered cannot be known here, and the user is asked again.
+            CallState::Announced | CallState::Incoming => Admission::ReplaceRinging,
+            _ => Admission::Replace,
+        };
+    }
+    if is_same_user && present.state == CallState::Calling {
+        // Ids are random, so neither side has the better chance.
+        return if offered.call < present.call {
+            Admission::Yield
+        } else {
+            Admission::Insist
+        };
+    }
+    Admission::Refuse(HangUpReason::Busy)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn call(name: &str) -> CallId {
+        CallId(name.into())
+    }
+
+    fn check(
+        present: Option<(&str, &str, CallState)>,
+        offered: (&str, &str, OfferAim, Option<&str>),
+    ) -> Admission {
+        let present = present.map(|(peer, id, state)| (peer.to_owned(), call(id), state));
+        let (from, id, aim, replaces) = offered;
+        let (from, id, replaces) = (from.to_owned(), call(id), replaces.map(call));
+        admit(
+            present.as_ref().map(|(peer, call, state)| Present {
+                peer,
+                call,
+                state: *state,
+            }),
+            Offered {
+                from: &from,
+                call: &id,
+                aim,
+                replaces: replaces.as_ref(),
+            },
+        )
+    }
+
+    #[test]
+    fn a_client_without_a_call_rings_and_takes_nothing_up() {
+        let offered = |aim| check(None, ("boris", "1", aim, None));
+        assert_eq!(offered(OfferAim::Call), Admission::Ring);
+        for aim in [OfferAim::Restart, OfferAim::Upgrade, OfferAim::Unknown] {
+            assert_eq!(offered(aim), Admission::Refuse(HangUpReason::Normal));
+        }
+        let again = check(None, ("boris", "2", OfferAim::Call, Some("1")));
+        assert_eq!(again, Admission::Ring, "its first offer may have been lost");
+    }
+
+    #[test]
+    fn a_stranger_finds_the_line_busy_whatever_he_names() {
+        for state in CallState::ALL {
+            for (id, replaces) in [("1", None), ("2", Some("1")), ("0", None)] {
+                for aim in [OfferAim::Call, OfferAim::Restart] {
+                    let admission =
+                        check(Some(("boris", "1", state)), ("carla", id, aim, replaces));
+                    assert_eq!(
+                        admission,
+                        Admission::Refuse(HangUpReason::Busy),
+                        "{state} {id}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_app_that_was_started_again_takes_its_call_up() {
+        let resumed = |state| {
+            check(
+                Some(("boris", "1", state)),
+                ("boris", "2", OfferAim::Restart, Some("1")),
+            )
+        };
+        assert_eq!(resumed(CallState::Incoming), Admission::ReplaceRinging);
+        for state in [
+            CallState::RemoteRinging,
+            CallState::Connecting,
+            CallState::Talking,
+            CallState::Interrupted,
+        ] {
+            assert_eq!(resumed(state), Admission::Replace, "{state}");
+        }
+    }
+
+    proptest! {
+        /// Whoever calls whom first: one call goes on, and both sides mean the same.
+        #[test]
+        fn calls_that_cross_leave_exactly_one(ours in "[0-9a-f]{1,4}", theirs in "[0-9a-f]{1,4}") {
+            prop_assume!(ours != theirs);
+            let at_anna = check(
+                Some(("boris", &ours, CallState::Calling)),
+                ("boris", &theirs, OfferAim::Call, None),
+            );
+            let at_boris = check(
+                Some(("anna", &theirs, CallState::Calling)),
+                ("anna", &ours, OfferAim::Call, None),
+            );
+            let both = [at_anna, at_boris];
+            prop_assert!(both == [Admission::Yield, Admission::Insist]
+                || both == [Admission::Insist, Admission::Yield]);
+        }
+    }
+}

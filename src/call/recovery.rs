@@ -1,0 +1,368 @@
+//! When an answered call looks for another path, and when it gives up (pure).
+//!
+//! A path dies in many ways: the phone leaves the Wi-Fi, a gateway is started again, the system closes
+//! the sockets of an app that it froze, or audio just stops. All of them end in the same cure, a new
+//! ICE generation beside the old one (RFC 8445 section 9), which takes over when it works. [`Recovery`]
+//! says when to begin one and how long it may take, and leaves the path alone that carries audio.
+//!
+//! An attempt needs the other side. So none begins while signaling is down, one whose offer has not
+//! arrived is not counted against the path, and a call is unreachable only when the other side answers
+//! in signaling and still no path is found.
+
+use tokio::time::Instant;
+
+use super::negotiation::Side;
+use crate::config::RecoveryConfig;
+
+/// Decides for one answered call.
+#[derive(Debug)]
+pub struct Recovery {
+    config: RecoveryConfig,
+    side: Side,
+    /// When audio was heard last, or the call was answered.
+    heard_at: Instant,
+    audio: Audio,
+    wanted: Option<Trouble>,
+    attempt: Option<Attempt>,
+    failed_attempts: u32,
+    not_before: Instant,
+    signaling: Signaling,
+    /// Since when the other side is known to be reached through signaling.
+    reachable_since: Option<Instant>,
+    /// Whether the path in use passes a relay, and since when.
+    relayed_since: Option<Instant>,
+}
+
+/// Why another path is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// No audio arrives.
+    Silence,
+    /// Signaling was lost and is back while no audio arrives: the network was away, and what was
+    /// gathered before is of no use.
+    NetworkBack,
+    /// ICE or DTLS failed.
+    PathFailed,
+    /// A socket died.
+    SocketLost,
+    /// This host's addresses are others.
+    AddressesChanged,
+}
+
+/// How audio travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// From one side to the other.
+    Direct,
+    /// By a TURN server.
+    Relayed,
+}
+
+/// Whether the signaling server is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signaling {
+    /// It is.
+    Up,
+    /// It is not.
+    Down,
+}
+
+/// What the call has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecoveryAction {
+    /// Tell the user that audio is interrupted.
+    Interrupted,
+    /// Drop the generation that was begun and has not taken over.
+    Abandon,
+    /// Offer a new generation.
+    Restart(Trouble),
+    /// Offer a new generation that may not use a relay.
+    Upgrade,
+    /// End the call.
+    GiveUp,
+}
+
+/// What a call waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecoveryTimer {
+    /// Audio counts as silent.
+    Silence,
+    /// The other side counts as away.
+    Unacknowledged,
+    /// The attempt has taken too long.
+    Attempt,
+    /// The next attempt may begin.
+    NextAttempt,
+    /// A relayed call tries to be direct.
+    Upgrade,
+    /// The call is given up.
+    GiveUp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Audio {
+    /// None was heard yet.
+    Awaited,
+    Flowing,
+    Silent,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    aim: Aim,
+    offer: Offer,
+    since: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    Restart,
+    Upgrade,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    /// It is on its way, or waits for the other side to be back.
+    Underway,
+    /// The other side has it, or made it.
+    Delivered,
+}
+
+impl Recovery {
+    /// The call is answered now.
+    #[must_use]
+    pub fn new(config: RecoveryConfig, side: Side, now: Instant, signaling: Signaling) -> Self {
+        Self {
+            config,
+            side,
+            heard_at: now,
+            audio: Audio::Awaited,
+            wanted: None,
+            attempt: None,
+            failed_attempts: 0,
+            not_before: now,
+            signaling,
+            reachable_since: (signaling == Signaling::Up).then_some(now),
+            relayed_since: None,
+        }
+    }
+
+    /// A packet of the other side's audio arrived.
+    pub fn handle_audio(&mut self, now: Instant) {
+        self.heard_at = now;
+        self.audio = Audio::Flowing;
+        if matches!(
+            self.wanted,
+            Some(Trouble::Silence | Trouble::NetworkBack | Trouble::PathFailed)
+        ) {
+            self.wanted = None;
+        }
+    }
+
+    /// Something is wrong with the path. Where the reason makes what was gathered useless, an attempt
+    /// under way starts over.
+    pub fn handle_trouble(&mut self, now: Instant, trouble: Trouble) -> Option<RecoveryAction> {
+        self.wanted = self.wanted.max(Some(trouble));
+        let starts_over = matches!(
+            trouble,
+            Trouble::AddressesChanged | Trouble::NetworkBack | Trouble::SocketLost
+        );
+        if starts_over {
+            self.not_before = now;
+            return self.attempt.take().map(|_| RecoveryAction::Abandon);
+        }
+        None
+    }
+
+    /// Signaling is up or down. Where it comes back to a silent call, the network has come back.
+    pub fn handle_signaling(
+        &mut self,
+        now: Instant,
+        signaling: Signaling,
+    ) -> Option<RecoveryAction> {
+        let before = std::mem::replace(&mut self.signaling, signaling);
+        match (before, signaling) {
+            (_, Signaling::Down) => self.reachable_since = None,
+            (Signaling::Down, Signaling::Up) if self.is_quiet(now) => {
+                return self.handle_trouble(now, Trouble::NetworkBack);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// The other side said something, or acknowledged something.
+    pub fn handle_peer_heard(&mut self, now: Instant) {
+        if self.signaling == Signaling::Up {
+            self.reachable_since.get_or_insert(now);
+        }
+    }
+
+    /// The other side has the offer of the attempt under way.
+    pub fn handle_offer_delivered(&mut self, now: Instant) {
+        self.handle_peer_heard(now);
+        if let Some(attempt) = &mut self.attempt
+            && attempt.offer == Offer::Underway
+        {
+            attempt.offer = Offer::Delivered;
+            attempt.since = now;
+        }
+    }
+
+    /// The other side began an attempt, which takes the place of ours.
+    pub fn handle_remote_attempt(&mut self, now: Instant) {
+        self.handle_peer_heard(now);
+        self.attempt = Some(Attempt {
+            aim: Aim::Restart,
+            offer: Offer::Delivered,
+            since: now,
+        });
+    }
+
+    /// The new generation has taken over. What was wrong with the old one matters no more.
+    pub fn handle_taken_over(&mut self, now: Instant, path: Path) {
+        self.attempt = None;
+        self.wanted = None;
+        self.failed_attempts = 0;
+        self.handle_path(now, path);
+    }
+
+    /// Whether an attempt is under way.
+    #[must_use]
+    pub fn is_trying(&self) -> bool {
+        self.attempt.is_some()
+    }
+
+    /// The generation that was begun has failed before it took over.
+    pub fn handle_attempt_failed(&mut self, now: Instant) {
+        if let Some(attempt) = self.attempt.take() {
+            self.count_failure(now, attempt.aim);
+        }
+    }
+
+    /// The path in use is of this kind.
+    pub fn handle_path(&mut self, now: Instant, path: Path) {
+        self.relayed_since = match path {
+            Path::Direct => None,
+            Path::Relayed => Some(now),
+        };
+    }
+
+    /// Says what is due, one thing at a time: call it until it has nothing to say.
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<RecoveryAction> {
+        loop {
+            let (at, timer) = self.poll_timeout()?;
+            if at > now {
+                return None;
+            }
+            match timer {
+                RecoveryTimer::Unacknowledged => self.reachable_since = None,
+                RecoveryTimer::GiveUp => return Some(RecoveryAction::GiveUp),
+                RecoveryTimer::Silence => {
+                    self.audio = Audio::Silent;
+                    self.wanted = self.wanted.max(Some(Trouble::Silence));
+                    return Some(RecoveryAction::Interrupted);
+                }
+                RecoveryTimer::Attempt => {
+                    self.handle_attempt_failed(now);
+                    return Some(RecoveryAction::Abandon);
+                }
+                RecoveryTimer::NextAttempt => {
+                    self.begin(now, Aim::Restart);
+                    return self.wanted.map(RecoveryAction::Restart);
+                }
+                RecoveryTimer::Upgrade => {
+                    self.relayed_since = None;
+                    self.begin(now, Aim::Upgrade);
+                    return Some(RecoveryAction::Upgrade);
+                }
+            }
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), and what for.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, RecoveryTimer)> {
+        let timers = [
+            (self.silent_at(), RecoveryTimer::Silence),
+            (self.unacknowledged_at(), RecoveryTimer::Unacknowledged),
+            (self.attempt_ends_at(), RecoveryTimer::Attempt),
+            (self.next_attempt_at(), RecoveryTimer::NextAttempt),
+            (self.upgrade_at(), RecoveryTimer::Upgrade),
+            (self.give_up_at(), RecoveryTimer::GiveUp),
+        ];
+        let timers = timers.into_iter();
+        timers.filter_map(|(at, timer)| Some((at?, timer))).min()
+    }
+
+    fn silent_at(&self) -> Option<Instant> {
+        let flows = self.audio == Audio::Flowing;
+        flows.then(|| self.heard_at + self.config.silent_after)
+    }
+
+    /// When an offer that does not arrive tells that the other side is away.
+    fn unacknowledged_at(&self) -> Option<Instant> {
+        let attempt = self.attempt.filter(|each| each.offer == Offer::Underway)?;
+        self.reachable_since?;
+        Some(attempt.since + self.config.unacknowledged_after)
+    }
+
+    /// An offer that waits for the other side to be back is not counted against the path.
+    fn attempt_ends_at(&self) -> Option<Instant> {
+        let attempt = self.attempt.filter(|each| each.offer == Offer::Delivered)?;
+        Some(attempt.since + self.config.attempt_limit)
+    }
+
+    fn next_attempt_at(&self) -> Option<Instant> {
+        let may_begin = self.signaling == Signaling::Up && self.attempt.is_none();
+        (may_begin && self.wanted.is_some()).then_some(self.not_before)
+    }
+
+    fn upgrade_at(&self) -> Option<Instant> {
+        let may_begin = self.signaling == Signaling::Up
+            && self.attempt.is_none()
+            && self.audio == Audio::Flowing
+            // Both sides would do it, and one attempt is enough.
+            && self.side == Side::Caller;
+        let since = self.relayed_since.filter(|_| may_begin)?;
+        Some((since + self.config.upgrade_after).max(self.not_before))
+    }
+
+    /// When the call is given up if nothing more is heard.
+    fn give_up_at(&self) -> Option<Instant> {
+        if self.audio == Audio::Flowing {
+            return None;
+        }
+        let without_anybody = self.heard_at + self.config.limit;
+        let since = self.reachable_since.map(|since| since.max(self.heard_at));
+        let without_path = since.map(|since| since + self.config.unreachable_after);
+        Some(without_path.map_or(without_anybody, |at| at.min(without_anybody)))
+    }
+
+    fn is_quiet(&self, now: Instant) -> bool {
+        self.audio != Audio::Flowing || now >= self.heard_at + self.config.silent_after
+    }
+
+    fn begin(&mut self, now: Instant, aim: Aim) {
+        self.attempt = Some(Attempt {
+            aim,
+            offer: Offer::Underway,
+            since: now,
+        });
+    }
+
+    fn count_failure(&mut self, now: Instant, aim: Aim) {
+        if aim == Aim::Restart {
+            self.failed_attempts += 1;
+            let delay = self.config.delay * 2_u32.saturating_pow(self.failed_attempts - 1);
+            self.not_before = now + delay.min(self.config.delay_max);
+            // Whatever the attempt was for is not cured by its failure.
+            if self.audio != Audio::Flowing {
+                self.wanted = self.wanted.max(Some(Trouble::PathFailed));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
