@@ -195,6 +195,7 @@ impl Session {
             .map_err(|error| ClientError::Media(error.to_string()))?
             .to_string();
         call.connection.start_gathering();
+        self.candidates.expect(&call.peer, &id);
         self.call = Some(call);
         self.send(CallMessage::Offer { sdp });
         Ok(id)

@@ -1,5 +1,6 @@
 //! What signaling brings.
 
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{ActiveCall, Session};
@@ -47,14 +48,14 @@ impl Session {
         let current = self.call.as_ref().is_some_and(|ours| ours.id == call);
         match body {
             CallMessage::Offer { sdp } => self.offer(from, call, &sdp),
-            CallMessage::Candidate(candidate) => self.candidate(&call, candidate),
+            CallMessage::Candidate(candidate) => self.candidate(&from, &call, candidate),
             CallMessage::EndOfCandidates { ufrag } => {
                 let end = TrickledCandidate {
                     candidate: String::new(),
                     sdp_mid: String::new(),
                     username_fragment: ufrag,
                 };
-                self.candidate(&call, end);
+                self.candidate(&from, &call, end);
             }
             _ if !current => debug!(%call, %from, "message of a call that is not ours"),
             CallMessage::Unknown => debug!(%call, %from, "message of a kind that is not known"),
@@ -69,8 +70,13 @@ impl Session {
 
     /// A candidate of the other side. It passes on arrival, and before its offer too: the buffer
     /// keeps what has no description to go with.
-    fn candidate(&mut self, call: &CallId, candidate: TrickledCandidate) {
-        match self.candidates.push(call, candidate) {
+    fn candidate(&mut self, from: &str, call: &CallId, candidate: TrickledCandidate) {
+        let now = Instant::now();
+        for lost in self.candidates.handle_timeout(now) {
+            warn!(call = %lost.call, from = %lost.from, ufrag = lost.ufrag,
+                candidates = lost.candidates, "remote candidates dropped: no description came");
+        }
+        match self.candidates.push(now, from, call, candidate) {
             Ok(Pushed::Ready(candidate)) => self.add_remote_candidate(&candidate),
             Ok(outcome) => debug!(%call, ?outcome, "remote candidate not added now"),
             // One bad candidate must not cost the call: the others may work.
@@ -157,7 +163,9 @@ impl Session {
         };
         let ufrag = remote.credentials.ufrag().to_owned();
         call.connection.set_remote(remote)?;
-        let waiting = self.candidates.ready(&call.id, &ufrag).candidates;
+        let now = Instant::now();
+        let released = self.candidates.ready(now, &call.peer, &call.id, &ufrag);
+        let waiting = released.candidates;
         if !waiting.is_empty() {
             info!(call = %call.id, "🧊 Processing {} pending ICE candidates", waiting.len());
         }
