@@ -21,7 +21,7 @@ use rand_chacha::ChaCha12Rng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, sleep_until};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use self::active::ActiveCall;
 use self::outgoing::{Flushing, Sending, Sent};
@@ -146,7 +146,9 @@ impl Session {
         let call = self.call.as_ref();
         let due_at = call
             .and_then(ActiveCall::poll_timeout)
-            .map_or(self.look_at_addresses, |at| at.min(self.look_at_addresses));
+            .into_iter()
+            .chain(self.candidates.poll_timeout())
+            .fold(self.look_at_addresses, Instant::min);
         let (legs, audio_clock) = match self.call.as_mut() {
             Some(call) => (Some(&mut call.legs), call.audio_clock.as_mut()),
             None => (None, None),
@@ -209,6 +211,12 @@ impl Session {
         {
             debug!(call = %call.id, state = %call.state, "checking the path to the signaling server");
             self.signaling.check_path();
+        }
+        for lost in self.candidates.handle_timeout(now) {
+            warn!(
+                call = %lost.call, from = %lost.from, ufrag = lost.ufrag, candidates = lost.candidates,
+                "remote candidates dropped: no description came"
+            );
         }
         self.close_retired(now);
         self.recover(now);

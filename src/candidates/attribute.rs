@@ -1,6 +1,7 @@
 //! The candidate attribute (RFC 8839 section 5.1): its grammar, read and written.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,9 @@ use thiserror::Error;
 
 /// The prefix that the attribute carries in signaling, as browsers write it.
 const PREFIX: &str = "candidate:";
+
+/// The extension that names the generation (RFC 8839 has none, but browsers write it).
+const UFRAG: &str = "ufrag";
 
 /// The longest candidate attribute that is read, in bytes. Real ones stay under 200.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -109,7 +113,7 @@ impl FromStr for CandidateType {
             Self::Relayed,
         ]
         .into_iter()
-        .find(|kind| kind.as_str() == text)
+        .find(|kind| text.eq_ignore_ascii_case(kind.as_str()))
         .ok_or_else(|| invalid("type", text, "host, srflx, prflx or relay"))
     }
 }
@@ -117,12 +121,18 @@ impl FromStr for CandidateType {
 impl FromStr for CandidateAttribute {
     type Err = CandidateSyntaxError;
 
+    /// Reads the attribute. The words of the grammar itself may have letters of either case
+    /// (RFC 5234 section 2.3), and more than one space is forgiven.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.len() > TEXT_BYTES_MAX {
             return Err(CandidateSyntaxError::TooLong { bytes: text.len() });
         }
+        let text = text.trim_ascii();
         let text = text.strip_prefix("a=").unwrap_or(text);
-        let text = text.strip_prefix(PREFIX).unwrap_or(text);
+        let text = match text.split_at_checked(PREFIX.len()) {
+            Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
+            _ => text,
+        };
         let mut words = text.split_ascii_whitespace();
         let mut next = |field| words.next().ok_or(CandidateSyntaxError::Missing { field });
 
@@ -139,7 +149,7 @@ impl FromStr for CandidateAttribute {
         let address = next("address")?.to_owned();
         let port = number(next("port")?, "port", "0 to 65535")?;
         let keyword = next("typ")?;
-        if keyword != "typ" {
+        if !keyword.eq_ignore_ascii_case("typ") {
             return Err(invalid("keyword", keyword, "typ"));
         }
         let kind = next("type")?.parse()?;
@@ -160,7 +170,7 @@ impl FromStr for CandidateAttribute {
             let value = words.next().ok_or(CandidateSyntaxError::Missing {
                 field: "value of an extension",
             })?;
-            match name {
+            match name.to_ascii_lowercase().as_str() {
                 "raddr" => related_address = Some(value.to_owned()),
                 "rport" => {
                     let port = number(value, "rport", "0 to 65535")?;
@@ -170,6 +180,28 @@ impl FromStr for CandidateAttribute {
             }
         }
         Ok(attribute)
+    }
+}
+
+impl CandidateAttribute {
+    /// The user name fragment that the extension of that name gives: the generation it belongs to.
+    #[must_use]
+    pub fn ufrag(&self) -> Option<&str> {
+        let named = self.extensions.iter().find(|(name, _)| name == UFRAG)?;
+        Some(&named.1)
+    }
+
+    /// What the attribute says of a candidate of a generation that is known, in one form for all
+    /// its spellings: addresses as the standard library writes them, extensions in order and
+    /// without the generation's name.
+    pub(super) fn content(mut self) -> Self {
+        self.address = one_spelling(&self.address);
+        self.related = self
+            .related
+            .map(|(address, port)| (one_spelling(&address), port));
+        self.extensions.retain(|(name, _)| name != UFRAG);
+        self.extensions.sort();
+        self
     }
 }
 
@@ -199,6 +231,14 @@ impl fmt::Display for CandidateAttribute {
 /// Whether `byte` is an `ice-char` (RFC 8839 section 5.1).
 pub(crate) fn is_ice_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/'
+}
+
+/// An address in the one spelling that all of its spellings share (RFC 5952), or a name in lower case.
+fn one_spelling(address: &str) -> String {
+    match address.parse::<IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => address.to_ascii_lowercase(),
+    }
 }
 
 fn number<T: FromStr>(

@@ -73,6 +73,7 @@ impl Session {
         }
         let id = self.draw_call_id();
         let call = self.make_call(id.clone(), callee, CallState::Calling, Side::Caller)?;
+        self.candidates.expect(&call.peer, &id);
         self.call = Some(call);
         if let Err(error) = self.send_offer(aim, replaces) {
             self.drop_call();
@@ -188,7 +189,10 @@ impl Session {
         let ufrag = remote.credentials.ufrag().to_owned();
         leg.connection.set_remote(remote)?;
         leg.remote_ufrag = Some(ufrag.clone());
-        let waiting = self.candidates.ready(&call.id, &ufrag).candidates;
+        let released = self
+            .candidates
+            .ready(Instant::now(), &call.peer, &call.id, &ufrag);
+        let waiting = released.candidates;
         if !waiting.is_empty() {
             info!(call = %call.id, "🧊 Processing {} pending ICE candidates", waiting.len());
         }
