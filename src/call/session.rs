@@ -254,6 +254,9 @@ impl Session {
                     remote,
                 });
             }
+            PeerEvent::SocketLost { address } => {
+                debug!(call = %call.id, %address, "a media socket is dead");
+            }
             PeerEvent::ClosedByPeer => debug!(call = %call.id, "the other side closed the media"),
             PeerEvent::DtlsConnected => {
                 let mut clock = tokio::time::interval(PACKET_INTERVAL);
