@@ -16,6 +16,8 @@ mod dual_stack;
 pub mod failure;
 mod generation;
 #[cfg(test)]
+mod liveness;
+#[cfg(test)]
 mod loopback;
 pub mod sdp;
 pub mod servers;

@@ -79,6 +79,17 @@ pub(crate) struct Bridge {
     servers: Vec<SocketAddr>,
 }
 
+/// What a bridge tells besides packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BridgeEvent {
+    /// The socket at this address is dead. Told of the first one only: what kills one socket, as a
+    /// lost interface or a system that closes the sockets of a sleeping app, kills the others too.
+    SocketLost(SocketAddr),
+}
+
+/// Who is told. Called from within tasks of the bridge, so it must not wait.
+pub(crate) type BridgeListener = Box<dyn Fn(BridgeEvent) + Send + Sync>;
+
 /// Finds the real address behind one that the agent sees. Keeps no task alive.
 #[derive(Clone)]
 pub(crate) struct Announcer {
@@ -102,6 +113,7 @@ struct Inner {
     relayed_over_udp: watch::Sender<bool>,
     /// How long those over TCP wait for that.
     udp_head_start: Duration,
+    listener: BridgeListener,
 }
 
 struct State {
@@ -114,6 +126,8 @@ struct State {
     server_of: BTreeMap<(SocketAddr, SocketAddr), SocketAddr>,
     /// The TCP connections to servers, by the agent's socket and the server.
     links: BTreeMap<(SocketAddr, SocketAddr), Link>,
+    /// Whether a socket has died, which is told once.
+    socket_lost: bool,
 }
 
 #[derive(Clone)]
@@ -142,6 +156,7 @@ impl Bridge {
         class: TrafficClass,
         servers: &[UsableServer],
         backup_ping_interval: Duration,
+        listener: BridgeListener,
     ) -> Result<Self, BridgeError> {
         let interfaces = net.interfaces().map_err(BridgeError::Interfaces)?;
         let addresses = HostAddresses::new(interfaces.into_iter().map(|each| each.address))
@@ -172,6 +187,7 @@ impl Bridge {
             traffic: Traffic::new(transports, backup_ping_interval),
             server_of: BTreeMap::new(),
             links: BTreeMap::new(),
+            socket_lost: false,
         };
         let inner = Arc::new(Inner {
             net,
@@ -190,6 +206,7 @@ impl Bridge {
             } else {
                 Duration::ZERO
             },
+            listener,
         });
         inner.spawn(Arc::clone(&inner).carry_outbound(packets));
         for (place, server) in &named {
@@ -509,6 +526,7 @@ impl Inner {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => continue,
                 Err(error) => {
                     tracing::debug!(address = %real.address, %error, "socket is dead");
+                    self.note_dead(real.address);
                     return;
                 }
             };
@@ -529,6 +547,12 @@ impl Inner {
                 }
             };
             self.arrived(packet).await;
+        }
+    }
+
+    fn note_dead(&self, address: SocketAddr) {
+        if !std::mem::replace(&mut self.state().socket_lost, true) {
+            (self.listener)(BridgeEvent::SocketLost(address));
         }
     }
 

@@ -91,6 +91,12 @@ impl Cable {
         .expect("a valid configuration")
     }
 
+    /// Closes every socket at `address` from outside, as a system does when an interface is gone.
+    pub(super) fn close_sockets(&self, address: &str) {
+        let closed = parsed(&[address]);
+        self.with(|state| state.sockets.retain(|each, _| !closed.contains(&each.ip())));
+    }
+
     fn bind(&self, mut address: SocketAddr) -> Socket {
         let (sender, arrivals) = mpsc::unbounded_channel();
         self.with(|state| {

@@ -82,6 +82,13 @@ pub enum PeerEvent {
     DtlsConnected,
     /// Audio from the other side, decrypted. In order of arrival, not of sequence.
     Audio(AudioPacket),
+    /// The system has closed a socket of this generation, as it does where an interface is gone or an
+    /// app has slept. Most likely all are dead, and only a restart on new sockets brings audio back.
+    /// Told once.
+    SocketLost {
+        /// Where the socket was.
+        address: SocketAddr,
+    },
     /// The other side closed the connection.
     ClosedByPeer,
     /// The connection cannot go on. Close it.

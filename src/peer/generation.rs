@@ -21,7 +21,9 @@ use webrtc_ice::udp_network::{EphemeralUDP, UDPNetwork};
 use webrtc_ice::url::{ProtoType, SchemeType, Url};
 use webrtc_util::Conn;
 
-use super::bridge::{Announcer, Bridge, BridgeError, Family, is_candidate, real_of, virtual_of};
+use super::bridge::{
+    Announcer, Bridge, BridgeError, BridgeEvent, Family, is_candidate, real_of, virtual_of,
+};
 use super::connection::{IceRole, IceState};
 use super::failure::PeerFailure;
 use super::sdp::IceCredentials;
@@ -66,6 +68,9 @@ pub(crate) enum GenerationEvent {
     LocalCandidatesComplete,
     State(IceState),
     Selected(Selected),
+    /// The system has closed the socket at this address, and most likely all others with it. Told
+    /// once.
+    SocketLost(SocketAddr),
 }
 
 /// The two ends of the selected pair.
@@ -127,7 +132,15 @@ impl Generation {
         events: mpsc::UnboundedSender<GenerationEvent>,
     ) -> Result<Self, PeerFailure> {
         let servers = servers::usable(&ice.servers);
-        let bridge = Bridge::start(net, class, &servers, ice.backup_ping_interval)
+        let to = events.clone();
+        let listener = Box::new(move |event| {
+            let event = match event {
+                BridgeEvent::SocketLost(address) => GenerationEvent::SocketLost(address),
+            };
+            // Nobody listens once the connection is closed.
+            let _ = to.send(event);
+        });
+        let bridge = Bridge::start(net, class, &servers, ice.backup_ping_interval, listener)
             .await
             .map_err(|error| match error {
                 BridgeError::Virtual(_) => PeerFailure::Internal(error.to_string()),

@@ -90,10 +90,7 @@ impl Session {
     /// A candidate of the other side. It passes on arrival, and before its offer too: the buffer
     /// keeps what has no description to go with.
     fn candidate(&mut self, from: &PeerName, call: &CallId, candidate: TrickledCandidate) {
-        match self
-            .candidates
-            .push(Instant::now(), from, call, candidate)
-        {
+        match self.candidates.push(Instant::now(), from, call, candidate) {
             Ok(Pushed::Ready(candidate)) => self.add_remote_candidate(&candidate),
             Ok(outcome) => debug!(%call, ?outcome, "remote candidate not added now"),
             // One bad candidate must not cost the call: the others may work.

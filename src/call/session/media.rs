@@ -47,6 +47,12 @@ impl Session {
             Some(PeerEvent::ClosedByPeer) => {
                 debug!(call = %call.id, leg = ?id, "the other side closed the media");
             }
+            Some(PeerEvent::SocketLost { .. }) => {
+                debug!(call = %call.id, leg = ?id, "a socket died");
+                if !leg.is_retired() {
+                    self.network_trouble(Instant::now(), Trouble::SocketLost);
+                }
+            }
             Some(PeerEvent::DtlsConnected) => self.take_over(id),
             Some(PeerEvent::Audio(packet)) => self.hear(packet),
             Some(PeerEvent::Failed(failure)) => self.leg_failed(id, Some(failure)),

@@ -192,6 +192,7 @@ impl Actor {
                     self.tell(PeerEvent::Failed(self.ice_failure()));
                 }
             }
+            GenerationEvent::SocketLost(address) => self.tell(PeerEvent::SocketLost { address }),
             GenerationEvent::Selected(selected) => self.tell(PeerEvent::Selected {
                 local: selected.local.0,
                 remote: selected.remote.0,
