@@ -28,10 +28,10 @@ pub struct ClientConfig {
 /// How long a call may ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RingingConfig {
-    /// How long the other side's phone may ring before the caller hangs up. Default 60 s. Less gives up
-    /// people who look for their phone; more holds TURN allocations for calls that nobody takes.
+    /// How long the other side's phone may ring before the caller hangs up. Default 90 s: a minute
+    /// without a network may fall into it. Less gives up people who look for their phone; more holds TURN allocations for calls that nobody takes.
     pub limit: Duration,
-    /// How long an incoming call rings, if its caller is not heard of again. Default 75 s: somewhat more
+    /// How long an incoming call rings, if its caller is not heard of again. Default 105 s: somewhat more
     /// than `limit`, so that it is the caller who gives up.
     pub incoming_limit: Duration,
     /// How long an announced call waits for its offer. Default 30 s: what a phone that was woken by a push
@@ -333,8 +333,8 @@ impl Default for IceConfig {
 impl Default for RingingConfig {
     fn default() -> Self {
         Self {
-            limit: Duration::from_mins(1),
-            incoming_limit: Duration::from_secs(75),
+            limit: Duration::from_secs(90),
+            incoming_limit: Duration::from_secs(105),
             offer_limit: Duration::from_secs(30),
         }
     }

@@ -24,10 +24,20 @@ const RETIRE_AFTER: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LegId(u64);
 
+/// What a connection was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The offer that rings. It goes on looking for a path beside any other.
+    Ringing,
+    /// Another path for a call that was answered.
+    Attempt,
+}
+
 /// One media connection.
 #[derive(Debug)]
 pub(super) struct Leg {
     pub(super) id: LegId,
+    pub(super) origin: Origin,
     pub(super) connection: PeerConnection,
     /// The user name fragment of the other side's description, once that is set.
     pub(super) remote_ufrag: Option<String>,
@@ -75,12 +85,14 @@ impl Legs {
     /// Adds a connection that was just made.
     pub(super) fn add(
         &mut self,
+        origin: Origin,
         (connection, events): (PeerConnection, mpsc::UnboundedReceiver<PeerEvent>),
     ) -> &mut Leg {
         let id = LegId(self.next);
         self.next += 1;
         self.legs.push(Leg {
             id,
+            origin,
             connection,
             remote_ufrag: None,
             selected: None,
@@ -126,9 +138,9 @@ impl Legs {
         }
     }
 
-    /// Takes out the connection that does not carry audio yet.
-    pub(super) fn abandon_coming(&mut self) -> Option<Leg> {
-        self.coming()?;
+    /// Takes out the connection that was made last, if it has this origin and does not carry audio.
+    pub(super) fn abandon_coming(&mut self, origin: Origin) -> Option<Leg> {
+        self.coming().filter(|leg| leg.origin == origin)?;
         self.legs.pop()
     }
 

@@ -26,6 +26,8 @@ pub struct Recovery {
     attempt: Option<Attempt>,
     failed_attempts: u32,
     not_before: Instant,
+    /// When the path to the signaling server is doubted next, unless audio flows.
+    doubt_at: Instant,
     signaling: Signaling,
     /// Since when the other side is known to be reached through signaling.
     reachable_since: Option<Instant>,
@@ -72,6 +74,8 @@ pub enum Signaling {
 pub enum RecoveryAction {
     /// Tell the user that audio is interrupted.
     Interrupted,
+    /// Doubt the path to the signaling server.
+    CheckSignaling,
     /// Drop the generation that was begun and has not taken over.
     Abandon,
     /// Offer a new generation.
@@ -87,6 +91,8 @@ pub enum RecoveryAction {
 pub enum RecoveryTimer {
     /// Audio counts as silent.
     Silence,
+    /// No audio arrives, and signaling may be as dead as its path.
+    DoubtSignaling,
     /// The other side counts as away.
     Unacknowledged,
     /// The attempt has taken too long.
@@ -133,7 +139,6 @@ impl Recovery {
     #[must_use]
     pub fn new(config: RecoveryConfig, side: Side, now: Instant, signaling: Signaling) -> Self {
         Self {
-            config,
             side,
             heard_at: now,
             audio: Audio::Awaited,
@@ -141,9 +146,11 @@ impl Recovery {
             attempt: None,
             failed_attempts: 0,
             not_before: now,
+            doubt_at: now + config.silent_after,
             signaling,
             reachable_since: (signaling == Signaling::Up).then_some(now),
             relayed_since: None,
+            config,
         }
     }
 
@@ -191,6 +198,18 @@ impl Recovery {
         None
     }
 
+    /// The app stood still until now. Nothing could be heard meanwhile, so nothing follows from that.
+    pub fn handle_awake(&mut self, now: Instant) {
+        let silent_since = now.checked_sub(self.config.silent_after).unwrap_or(now);
+        self.heard_at = self.heard_at.max(silent_since);
+        self.reachable_since = None;
+        self.not_before = now;
+        self.doubt_at = now;
+        if let Some(attempt) = &mut self.attempt {
+            attempt.since = now;
+        }
+    }
+
     /// The other side said something, or acknowledged something.
     pub fn handle_peer_heard(&mut self, now: Instant) {
         if self.signaling == Signaling::Up {
@@ -227,12 +246,6 @@ impl Recovery {
         self.handle_path(now, path);
     }
 
-    /// Whether an attempt is under way.
-    #[must_use]
-    pub fn is_trying(&self) -> bool {
-        self.attempt.is_some()
-    }
-
     /// The generation that was begun has failed before it took over.
     pub fn handle_attempt_failed(&mut self, now: Instant) {
         if let Some(attempt) = self.attempt.take() {
@@ -260,8 +273,13 @@ impl Recovery {
                 RecoveryTimer::GiveUp => return Some(RecoveryAction::GiveUp),
                 RecoveryTimer::Silence => {
                     self.audio = Audio::Silent;
+                    self.doubt_at = now;
                     self.wanted = self.wanted.max(Some(Trouble::Silence));
                     return Some(RecoveryAction::Interrupted);
+                }
+                RecoveryTimer::DoubtSignaling => {
+                    self.doubt_at = now + self.config.silent_after;
+                    return Some(RecoveryAction::CheckSignaling);
                 }
                 RecoveryTimer::Attempt => {
                     self.handle_attempt_failed(now);
@@ -285,6 +303,7 @@ impl Recovery {
     pub fn poll_timeout(&self) -> Option<(Instant, RecoveryTimer)> {
         let timers = [
             (self.silent_at(), RecoveryTimer::Silence),
+            (self.doubt_signaling_at(), RecoveryTimer::DoubtSignaling),
             (self.unacknowledged_at(), RecoveryTimer::Unacknowledged),
             (self.attempt_ends_at(), RecoveryTimer::Attempt),
             (self.next_attempt_at(), RecoveryTimer::NextAttempt),
@@ -298,6 +317,11 @@ impl Recovery {
     fn silent_at(&self) -> Option<Instant> {
         let flows = self.audio == Audio::Flowing;
         flows.then(|| self.heard_at + self.config.silent_after)
+    }
+
+    fn doubt_signaling_at(&self) -> Option<Instant> {
+        let is_needed = self.signaling == Signaling::Up && self.audio != Audio::Flowing;
+        is_needed.then_some(self.doubt_at)
     }
 
     /// When an offer that does not arrive tells that the other side is away.

@@ -60,6 +60,8 @@ pub(crate) struct Session {
     saved: watch::Sender<Option<SavedCall>>,
     addresses: AddressWatch,
     look_at_addresses: Instant,
+    /// When the session did something last.
+    awake_at: Instant,
     /// Media connections on their way out: saying goodbye may take seconds on a dead network, and the
     /// next call must not wait for it. Dropped with the session.
     closing: JoinSet<()>,
@@ -116,6 +118,7 @@ impl Session {
             saved,
             addresses: AddressWatch::default(),
             look_at_addresses: now,
+            awake_at: now,
             closing: JoinSet::new(),
             sending: FuturesUnordered::new(),
             flushing: FuturesUnordered::new(),
@@ -127,7 +130,9 @@ impl Session {
     /// Runs until the client is dropped.
     pub(crate) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         loop {
-            match self.wake(&mut commands).await {
+            let wake = self.wake(&mut commands).await;
+            self.note_sleep(Instant::now());
+            match wake {
                 Wake::Command(Some(command)) => self.command(command),
                 Wake::Command(None) | Wake::Signaling(None) => return,
                 Wake::Sent(sent) => self.sent(sent),

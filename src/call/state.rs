@@ -46,6 +46,8 @@ pub enum Input {
     RemoteOffer,
     /// The other side's answer arrived.
     RemoteAnswer,
+    /// A device of the other side is in another call.
+    RemoteBusy,
     /// The other side hung up or refused.
     RemoteHangUp,
     /// The user answers.
@@ -127,10 +129,11 @@ impl CallState {
 
 impl Input {
     /// Every input.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::RemoteRinging,
         Self::RemoteOffer,
         Self::RemoteAnswer,
+        Self::RemoteBusy,
         Self::RemoteHangUp,
         Self::LocalAnswer,
         Self::LocalHangUp,
@@ -173,7 +176,13 @@ pub fn transition(state: CallState, input: Input) -> Transition {
         | (_, Input::LocalHangUp | Input::MediaFailed | Input::Undelivered) => {
             (Ended, &[SendHangUp, ReportEnded, CloseMedia])
         }
-        (_, Input::RemoteHangUp) => (Ended, &[ReportEnded, CloseMedia]),
+        // Whatever device refuses, the others of that user must not ring on.
+        (Calling, Input::RemoteBusy) | (Calling | RemoteRinging, Input::RemoteHangUp) => {
+            (Ended, &[SendHangUp, ReportEnded, CloseMedia])
+        }
+        // Another device rings.
+        (RemoteRinging, Input::RemoteBusy) => (state, &[]),
+        (_, Input::RemoteBusy | Input::RemoteHangUp) => (Ended, &[ReportEnded, CloseMedia]),
         _ => (state, &[]),
     };
     Transition { next, actions }

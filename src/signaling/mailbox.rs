@@ -74,8 +74,8 @@ pub struct MailboxLimits {
     /// The most messages that wait in all for one that goes before them. Default 64. What comes
     /// beyond it is not acknowledged, so its sender sends it again.
     pub held_max: usize,
-    /// How long a message is kept without an acknowledgement. Default 60 s: as long as anybody
-    /// listens to a phone that does not ring.
+    /// How long a message is kept without an acknowledgement. Default 90 s: a minute without a
+    /// network, and the longest wait for the server after it.
     pub kept_for: Duration,
 }
 
@@ -152,7 +152,7 @@ impl Default for MailboxLimits {
             calls_per_peer_max: 32,
             devices_max: 8,
             held_max: 64,
-            kept_for: Duration::from_mins(1),
+            kept_for: Duration::from_secs(90),
         }
     }
 }
@@ -267,6 +267,10 @@ impl Mailbox {
                 self.send_missing(&id, &device);
                 Ok(())
             }
+            FrameContent::AnsweredElsewhere => {
+                self.handle_answered_elsewhere(&id, &device);
+                Ok(())
+            }
         }
     }
 
@@ -284,6 +288,14 @@ impl Mailbox {
                         device,
                     });
                 }
+            }
+            for device in conversation.left_out() {
+                let conversation = id.clone();
+                let device = device.clone();
+                self.outbox.push_back(Outbound::AnsweredElsewhere {
+                    conversation,
+                    device,
+                });
             }
             for number in conversation.outgoing.numbers() {
                 for device in conversation.transmit(now, number) {

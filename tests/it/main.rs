@@ -12,6 +12,7 @@ mod matrix;
 mod parity;
 mod probe;
 mod real_sockets;
+mod recovery;
 mod returns;
 mod scenario;
 mod serve;

@@ -41,7 +41,7 @@ impl Call {
         self.recovery.handle_audio(now);
     }
 
-    /// What is done until then, and when.
+    /// What is done until then but for doubts of the signaling path, and when.
     fn until(&mut self, end: f64) -> Vec<(f64, RecoveryAction)> {
         let mut done = Vec::new();
         let end = self.start + seconds(end);
@@ -50,6 +50,9 @@ impl Call {
         {
             self.now = self.now.max(at);
             if let Some(action) = self.recovery.handle_timeout(self.now) {
+                if action == RecoveryAction::CheckSignaling {
+                    continue;
+                }
                 let at = self.now.duration_since(self.start);
                 done.push((at.as_secs_f64(), action));
                 if action == RecoveryAction::GiveUp {
@@ -193,4 +196,32 @@ fn the_other_sides_attempt_takes_the_place_of_ours() {
     call.recovery.handle_taken_over(now, Path::Direct);
     call.hears(10.1);
     assert_eq!(call.until(12.0), []);
+}
+
+#[test]
+fn an_app_that_stood_still_has_lost_nothing_yet() {
+    let mut call = Call::talking(Side::Callee);
+    let now = call.at(100.0);
+    call.recovery.handle_awake(now);
+    let expected = [
+        (100.0, RecoveryAction::Interrupted),
+        (100.0, RecoveryAction::Restart(Trouble::Silence)),
+    ];
+    assert_eq!(call.until(105.0), expected);
+}
+
+#[test]
+fn signaling_is_doubted_while_no_audio_arrives() {
+    let mut call = Call::answered(Side::Caller);
+    let mut doubts = Vec::new();
+    while let Some((at, timer)) = call.recovery.poll_timeout()
+        && at < call.start + seconds(7.0)
+    {
+        let action = call.recovery.handle_timeout(at);
+        if timer == RecoveryTimer::DoubtSignaling {
+            assert_eq!(action, Some(RecoveryAction::CheckSignaling));
+            doubts.push(at.duration_since(call.start).as_secs());
+        }
+    }
+    assert_eq!(doubts, [2, 4, 6]);
 }

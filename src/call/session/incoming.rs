@@ -80,11 +80,16 @@ impl Session {
             CallMessage::Unknown => debug!(%call, %from, "message of a kind that is not known"),
             CallMessage::Ringing => self.input(Input::RemoteRinging),
             CallMessage::Answer { sdp, offer } => self.answer(&sdp, offer.as_deref()),
-            CallMessage::HangUp { reason } => {
-                self.set_end(EndReason::Remote(reason));
-                self.input(Input::RemoteHangUp);
-            }
+            CallMessage::HangUp { reason } => self.hang_up(reason),
         }
+    }
+
+    fn hang_up(&mut self, reason: HangUpReason) {
+        self.set_end(EndReason::Remote(reason));
+        self.input(match reason {
+            HangUpReason::Busy => Input::RemoteBusy,
+            _ => Input::RemoteHangUp,
+        });
     }
 
     /// A candidate of the other side. It passes on arrival, and before its offer too: the buffer

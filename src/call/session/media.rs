@@ -9,7 +9,7 @@ use super::Session;
 use crate::audio::sink::SinkEvent;
 use crate::audio::source::AudioPacket;
 use crate::call::address_watch::AddressChange;
-use crate::call::legs::LegId;
+use crate::call::legs::{LegId, Origin};
 use crate::call::recovery::{Path, Recovery, RecoveryAction, Signaling, Trouble};
 use crate::call::state::{CallState, Input};
 use crate::client::{ClientEvent, EndReason};
@@ -18,6 +18,10 @@ use crate::signaling::message::{CallMessage, OfferAim};
 
 /// How much audio one packet carries: the framing of RFC 7587 that every browser uses by default.
 const PACKET_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long a session does nothing in a call before it must have stood still: its slowest timer comes
+/// every half second.
+const SLEPT_AFTER: Duration = Duration::from_secs(3);
 
 impl Session {
     pub(super) fn peer(&mut self, id: LegId, event: Option<PeerEvent>) {
@@ -154,12 +158,12 @@ impl Session {
             return;
         };
         let was_in_use = call.legs.is_in_use(id);
-        let is_retired = call.legs.get(id).is_none_or(|leg| leg.is_retired());
-        if let Some(leg) = call.legs.remove(id) {
-            let ufrag = leg.connection.local_ufrag().to_owned();
-            call.negotiation.take_back(&ufrag);
-            self.close(leg.connection);
-        }
+        let Some(leg) = call.legs.remove(id) else {
+            return;
+        };
+        call.negotiation.take_back(leg.connection.local_ufrag());
+        let (origin, is_retired) = (leg.origin, leg.is_retired());
+        self.close(leg.connection);
         if is_retired {
             return;
         }
@@ -176,12 +180,11 @@ impl Session {
             self.set_end(EndReason::Unreachable { cause });
             return self.input(Input::MediaFailed);
         };
-        let is_first = call.legs.in_use().is_none() && !was_in_use && !recovery.is_trying();
-        if was_in_use || is_first {
-            // An attempt under way is none of a dead path's business.
-            let _ = recovery.handle_trouble(now, Trouble::PathFailed);
-        } else {
+        if origin == Origin::Attempt && !was_in_use {
             recovery.handle_attempt_failed(now);
+        } else {
+            // This trouble begins no attempt anew that is under way.
+            let _ = recovery.handle_trouble(now, Trouble::PathFailed);
         }
         let must_end = is_forged && call.legs.in_use().is_none();
         self.note_cause(cause);
@@ -215,6 +218,7 @@ impl Session {
     pub(super) fn perform_recovery(&mut self, action: RecoveryAction) {
         match action {
             RecoveryAction::Interrupted => self.input(Input::AudioSilent),
+            RecoveryAction::CheckSignaling => self.signaling.check_path(),
             RecoveryAction::Abandon => self.abandon_coming(),
             RecoveryAction::Restart(trouble) => {
                 info!(?trouble, "looking for another path");
@@ -238,13 +242,12 @@ impl Session {
         }
     }
 
-    /// Drops the connection that was begun and does not carry audio.
+    /// Drops the connection that was begun in this state of the call and does not carry audio.
     pub(super) fn abandon_coming(&mut self) {
         if let Some(call) = self.call.as_mut()
-            && let Some(leg) = call.legs.abandon_coming()
+            && let Some(leg) = call.legs.abandon_coming(origin_in(call.state))
         {
-            let ufrag = leg.connection.local_ufrag().to_owned();
-            call.negotiation.take_back(&ufrag);
+            call.negotiation.take_back(leg.connection.local_ufrag());
             self.close(leg.connection);
         }
     }
@@ -260,9 +263,27 @@ impl Session {
         self.closing.spawn(async move { connection.close().await });
     }
 
+    /// The app may have stood still, as when its system froze it: then nothing is known of the network.
+    pub(super) fn note_sleep(&mut self, now: Instant) {
+        let awake = std::mem::replace(&mut self.awake_at, now);
+        // In a call, its timers alone wake the session more often.
+        if self.call.is_none() || now.saturating_duration_since(awake) < SLEPT_AFTER {
+            return;
+        }
+        info!("this app stood still for {:?}", now.duration_since(awake));
+        self.signaling.check_path();
+        if let Some(recovery) = self.recovery() {
+            recovery.handle_awake(now);
+        }
+    }
+
     pub(super) fn signaling_is(&mut self, state: Signaling) {
-        self.signaling_state = state;
+        let before = std::mem::replace(&mut self.signaling_state, state);
         let now = Instant::now();
+        if (before, state) == (Signaling::Down, Signaling::Up) && self.recovery().is_none() {
+            // What broke the connection may have been a network that is another one now.
+            self.renew_ringing();
+        }
         let action = self
             .recovery()
             .and_then(|recovery| recovery.handle_signaling(now, state));
@@ -316,5 +337,14 @@ impl Session {
 
     pub(super) fn recovery(&mut self) -> Option<&mut Recovery> {
         self.call.as_mut()?.recovery.as_mut()
+    }
+}
+
+/// What a connection is made for in this state of a call.
+pub(super) fn origin_in(state: CallState) -> Origin {
+    if state.is_answered() {
+        Origin::Attempt
+    } else {
+        Origin::Ringing
     }
 }

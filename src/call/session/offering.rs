@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Session;
+use super::media::origin_in;
 use crate::call::legs::Leg;
 use crate::call::negotiation::Side;
 use crate::call::saved::{SavedCall, SavedStage};
@@ -244,7 +245,7 @@ impl Session {
             role,
             call.identity.clone(),
         );
-        Some(call.legs.add(made))
+        Some(call.legs.add(origin_in(call.state), made))
     }
 
     /// Whether this side's own configuration leaves a direct path open.

@@ -24,6 +24,8 @@ impl Session {
             call.end = EndReason::Unanswered;
         }
         match input {
+            // A busy device of several says nothing of the others.
+            Input::RemoteBusy if step.next != CallState::Ended => call.end = EndReason::HungUp,
             Input::LocalHangUp if before.is_ringing_here() => call.end = EndReason::Refused,
             // Whatever was wrong on the way, it is not why the call ends.
             Input::LocalHangUp | Input::AudioConnected => call.end = EndReason::HungUp,

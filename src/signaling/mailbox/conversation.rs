@@ -1,6 +1,6 @@
 //! One call with one user (pure).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -37,6 +37,8 @@ pub(super) struct Conversation {
     other_side: OtherSide,
     /// The devices that have been heard of.
     devices: BTreeMap<DeviceId, Incoming>,
+    /// Those that rang when another one answered.
+    left_out: BTreeSet<DeviceId>,
     heard_at: Instant,
 }
 
@@ -66,6 +68,7 @@ impl Conversation {
             outgoing: Outgoing::default(),
             other_side,
             devices: BTreeMap::new(),
+            left_out: BTreeSet::new(),
             heard_at: now,
         }
     }
@@ -180,9 +183,16 @@ impl Conversation {
             return Bound::Before;
         }
         self.other_side = OtherSide::Device(device.clone());
+        let others = self.devices.keys().filter(|known| *known != device);
+        self.left_out = others.cloned().collect();
         self.devices.retain(|known, _| known == device);
         self.outgoing.address_to(device, now + kept_for);
         Bound::Now
+    }
+
+    /// The devices that rang when another one answered, and have to learn of that.
+    pub(super) fn left_out(&self) -> &BTreeSet<DeviceId> {
+        &self.left_out
     }
 
     /// Drops what others said, and what this side said but a hang-up. Returns the messages that no

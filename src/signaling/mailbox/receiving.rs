@@ -6,7 +6,7 @@ use super::conversation::{Bound, Conversation, ConversationId, Stage};
 use super::incoming::Heard;
 use super::sending::Outbound;
 use super::{Link, Mailbox, MailboxEvent, PeerFault};
-use crate::signaling::message::{CallMessage, DeviceId, Envelope, Received};
+use crate::signaling::message::{CallMessage, DeviceId, Envelope, HangUpReason, Received};
 
 /// What becomes of the call that a message belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,7 @@ impl Mailbox {
             .or_insert_with(|| Conversation::with_device(now, device.clone()));
         if conversation.stage == Stage::Closing || !conversation.listens_to(device) {
             self.dismiss(id, device, number);
+            self.leave_out(id, device);
             return Ok(());
         }
         conversation.meet(id, device, devices_max)?;
@@ -76,6 +77,7 @@ impl Mailbox {
             return Ok(());
         };
         if !conversation.listens_to(device) {
+            self.leave_out(id, device);
             return Ok(());
         }
         conversation.meet(id, device, devices_max)?;
@@ -97,6 +99,34 @@ impl Mailbox {
                 conversation: id.clone(),
                 number,
                 device: Some(device.clone()),
+            });
+        }
+    }
+
+    /// Another device of this user takes part in a call that rings here.
+    pub(super) fn handle_answered_elsewhere(&mut self, id: &ConversationId, device: &DeviceId) {
+        let conversation = self.conversations.get(id);
+        let concerns =
+            |known: &Conversation| known.stage == Stage::Begun && known.listens_to(device);
+        if conversation.is_some_and(concerns) {
+            self.events.push_back(MailboxEvent::Received(Envelope {
+                from: id.peer.clone(),
+                to: self.user.clone(),
+                call: id.call.clone(),
+                body: CallMessage::HangUp {
+                    reason: HangUpReason::AnsweredElsewhere,
+                },
+            }));
+        }
+    }
+
+    /// Tells a device that another one of its user takes part in the call, if one does.
+    fn leave_out(&mut self, id: &ConversationId, device: &DeviceId) {
+        let conversation = self.conversations.get(id);
+        if conversation.is_some_and(|known| !known.listens_to(device)) {
+            self.queue(Outbound::AnsweredElsewhere {
+                conversation: id.clone(),
+                device: device.clone(),
             });
         }
     }
@@ -142,6 +172,9 @@ impl Mailbox {
             CallMessage::Answer { .. } => {
                 let kept_for = self.limits.kept_for;
                 if conversation.bind(now, device, kept_for) == Bound::Now {
+                    for other in conversation.left_out().clone() {
+                        self.leave_out(id, &other);
+                    }
                     self.send_again(now, id);
                 }
             }

@@ -28,6 +28,10 @@ pub(super) enum Outbound {
         conversation: ConversationId,
         device: Option<DeviceId>,
     },
+    AnsweredElsewhere {
+        conversation: ConversationId,
+        device: DeviceId,
+    },
 }
 
 impl Mailbox {
@@ -136,6 +140,10 @@ impl Mailbox {
                 let content = FrameContent::Resume(received.unwrap_or_default());
                 Some(self.passing(&id, device, content))
             }
+            Outbound::AnsweredElsewhere {
+                conversation: id,
+                device,
+            } => Some(self.passing(&id, Some(device), FrameContent::AnsweredElsewhere)),
         }
     }
 

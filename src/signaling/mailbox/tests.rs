@@ -97,6 +97,7 @@ fn line(frame: &Frame) -> String {
         FrameContent::Resume(Received { up_to, beyond }) => {
             format!("{to}: resumes {up_to} {beyond:?}")
         }
+        FrameContent::AnsweredElsewhere => format!("{to}: answered elsewhere"),
     }
 }
 

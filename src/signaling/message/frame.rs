@@ -74,6 +74,8 @@ pub enum FrameContent {
     Acknowledge(Received),
     /// The same from a device whose connection is new: it asks for all other messages at once.
     Resume(Received),
+    /// Another device of the receiver's user takes part in the call, and this one does not.
+    AnsweredElsewhere,
 }
 
 /// Which messages of one device have arrived at another.
@@ -200,6 +202,7 @@ impl Frame {
             FrameContent::Acknowledge(received) | FrameContent::Resume(received) => {
                 check_received(received)
             }
+            FrameContent::AnsweredElsewhere => Ok(()),
         }
     }
 }

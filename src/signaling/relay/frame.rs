@@ -34,7 +34,10 @@ pub enum FrameError {
         max: usize,
     },
     /// The kind is none that the relay knows.
-    #[error("kind is {kind:?}, and \"message\", \"acknowledge\" and \"resume\" are allowed")]
+    #[error(
+        "kind is {kind:?}, and \"message\", \"acknowledge\", \"resume\" and \"answered-elsewhere\" are \
+         allowed"
+    )]
     Kind {
         /// What it is, cut after 32 characters.
         kind: String,
@@ -101,7 +104,7 @@ impl Kind {
         };
         match kind.as_str() {
             "message" => Ok(Self::Message),
-            "acknowledge" | "resume" => Ok(Self::Passing),
+            "acknowledge" | "resume" | "answered-elsewhere" => Ok(Self::Passing),
             other => {
                 let kind = other.chars().take(32).collect();
                 Err(FrameError::Kind { kind })
@@ -177,7 +180,7 @@ mod tests {
 
     #[test]
     fn acknowledge_and_resume_are_of_the_moment() {
-        for kind in ["acknowledge", "resume"] {
+        for kind in ["acknowledge", "resume", "answered-elsewhere"] {
             let frame = json!({ "to": "boris", "call": "c1", "kind": kind, "up_to": 7 });
             assert_eq!(read(&frame).map(|header| header.kind), Ok(Kind::Passing));
         }

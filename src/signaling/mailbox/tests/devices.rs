@@ -224,16 +224,59 @@ fn after_one_device_has_answered_the_others_are_not_heard() {
     ] {
         take(&mut anna, now, "tablet", says(number, follows, body));
         assert_eq!(heard(&mut anna), [""; 0]);
-        assert_eq!(
-            written(&mut anna),
-            [format!("boris/tablet: has {number} []")]
-        );
+        let expected = [
+            format!("boris/tablet: has {number} []"),
+            "boris/tablet: answered elsewhere".to_owned(),
+        ];
+        assert_eq!(written(&mut anna), expected);
     }
     // Nor is what they have or lack.
     take(&mut anna, now, "tablet", has(3, &[]));
     let all = FrameContent::Resume(Received::default());
     take(&mut anna, now, "tablet", all);
-    assert_eq!((anna.len(), written(&mut anna)), (3, Vec::new()));
+    let told = vec!["boris/tablet: answered elsewhere".to_owned()];
+    assert_eq!((anna.len(), written(&mut anna)), (3, told));
+}
+
+#[test]
+fn devices_that_ring_learn_that_another_one_answered_whatever_is_lost() {
+    let now = Instant::now();
+    let mut anna = calling(now);
+    for name in ["tablet", "watch"] {
+        take(&mut anna, now, name, says(1, Some(0), CallMessage::Ringing));
+    }
+    heard(&mut anna);
+    written(&mut anna);
+    take(&mut anna, now, "watch", says(2, Some(1), answer()));
+    let told = "boris/tablet: answered elsewhere".to_owned();
+    assert!(written(&mut anna).contains(&told));
+    // The connection may have been dead already.
+    anna.handle_connected(now);
+    assert!(written(&mut anna).contains(&told));
+}
+
+#[test]
+fn a_device_that_rings_stops_when_another_one_answered() {
+    let now = Instant::now();
+    let mut boris = Mailbox::new("boris".into(), device("tablet"), MailboxLimits::default());
+    boris.handle_connected(now);
+    let from_anna = |name: &str, content| Frame {
+        from: "anna".into(),
+        device: device(name),
+        to: "boris".into(),
+        to_device: None,
+        call: CallId("c1".into()),
+        content,
+    };
+    let rings = from_anna("phone", says(1, Some(0), offer()));
+    boris.handle_frame(now, rings).expect("a sound frame");
+    assert_eq!(heard(&mut boris), ["offer"]);
+    // Only the caller's own device can say so.
+    for (name, expected) in [("other", &[][..]), ("phone", &["hang-up"][..])] {
+        let frame = from_anna(name, FrameContent::AnsweredElsewhere);
+        boris.handle_frame(now, frame).expect("a sound frame");
+        assert_eq!(heard(&mut boris), expected, "{name}");
+    }
 }
 
 #[test]
