@@ -70,6 +70,9 @@ impl Session {
         let Some(call) = self.call.as_mut() else {
             return;
         };
+        if call.legs.get(id).is_none_or(|leg| leg.is_retired()) {
+            return debug!(leg = ?id, "an older path works too, and is not needed");
+        }
         call.audio_clock.get_or_insert_with(|| {
             let mut clock = tokio::time::interval(PACKET_INTERVAL);
             // A phone that slept sends live audio, not the backlog.
