@@ -10,15 +10,17 @@
 //! ```text
 //!   application ── CallClient ── call::session ─┬─ signaling::client ── transport ─┐
 //!                                  │            │                                  ├── net::Net
-//!                         call::state (table)   └─ peer::PeerConnection ── bridge ─┘
-//!                         CandidateBuffer             ICE · DTLS · SRTP
+//!                      state · admission        └─ peer::PeerConnection ── bridge ─┘
+//!                      negotiation · recovery         ICE · DTLS · SRTP
+//!                      CandidateBuffer (pure)         one or more at a time
 //! ```
 //!
 //! An application starts a [`CallClient`](client::CallClient) on a [`Net`](net::Net) and listens to
 //! its events. One task, the session, owns the call: it feeds what happens into a pure table and does
 //! what the table says. Candidates wait in a pure buffer until the description they belong to is
-//! applied. The media peer turns descriptions and candidates into a secure path, over which the
-//! session sends a packet of audio every 20 ms.
+//! applied. A media connection turns descriptions and candidates into a secure path, over which the
+//! session sends a packet of audio every 20 ms. When that path is in doubt, the session begins another
+//! connection beside it, and moves the audio when that one works.
 //!
 //! # Code map
 //!
@@ -29,7 +31,7 @@
 //! | [`net`] | the one seam to a network, of either address family; [`net::tokio`] is the real one |
 //! | [`signaling`] | Engine.IO and Socket.IO (pure), the connection that comes back, the mailbox that loses nothing (pure), the relay server |
 //! | [`candidates`] | the buffer that keeps early candidates (pure) |
-//! | [`call`] | the call's states as a table (pure), and the session that carries it out |
+//! | [`call`] | the call's states as a table, what an offer means, whose offer counts, when to look for another path (all pure); the session that carries it out |
 //! | [`peer`] | ICE over IPv4 and IPv6, TURN over UDP and TCP, DTLS, SRTP and the session description |
 //! | [`audio`] | recorded Opus in, matched packets out (pure) |
 //!
@@ -41,6 +43,7 @@
 //! - Modules marked pure are not async. They take the time and a random generator as arguments.
 //! - What the libraries do that the field does not forgive is put right in `peer::bridge`, between them
 //!   and the network: requests are repeated, storms of checks end, families are chosen.
+//! - A path that carries audio is never broken to look for a better one.
 //! - There are no test hooks and no switches for bugs.
 //! - There is no unsafe code.
 //!
