@@ -7,6 +7,8 @@ mod devices;
 mod properties;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// How long a message is kept by default.
+const KEPT: Duration = Duration::from_secs(90);
 
 fn mailbox(user: &str, device: &str) -> Mailbox {
     with_limits(user, device, MailboxLimits::default())

@@ -129,7 +129,7 @@ fn an_offer_is_repeated_for_devices_that_are_not_known_until_one_answers() {
     }
     assert_eq!(offered_at, [3, 9, 19, 29]);
     take(&mut anna, now, "tablet", says(1, Some(0), answer()));
-    let end = now + 60 * SECOND;
+    let end = now + KEPT;
     anna.handle_timeout(end);
     assert_eq!(written(&mut anna), ["boris/tablet: has 1 []"]);
     assert_eq!(anna.poll_timeout(), None);
@@ -317,7 +317,7 @@ fn without_a_connection_the_rest_waits_for_one() {
     anna.handle_disconnected();
     take(&mut anna, now, "watch", says(1, Some(0), answer()));
     assert_eq!(written(&mut anna), [""; 0]);
-    let end = now + 60 * SECOND;
+    let end = now + KEPT;
     assert_eq!(anna.poll_timeout(), Some((end, MailboxTimer::Expire)));
     anna.handle_connected(now);
     assert_eq!(written(&mut anna).len(), 4, "a resumption and all it lacks");
@@ -330,7 +330,7 @@ fn what_one_device_has_is_kept_for_the_others_as_long_as_nobody_answers() {
     take(&mut anna, now, "tablet", has(3, &[]));
     take(&mut anna, now, "watch", has(1, &[]));
     events(&mut anna);
-    anna.handle_timeout(now + 60 * SECOND);
+    anna.handle_timeout(now + KEPT);
     assert_eq!(events(&mut anna), []);
     assert_eq!(written(&mut anna), [""; 0]);
     assert_eq!(
@@ -354,7 +354,7 @@ fn what_one_device_has_is_kept_for_the_others_as_long_as_nobody_answers() {
     let due = answered + 3 * SECOND;
     assert_eq!(anna.poll_timeout(), Some((due, MailboxTimer::Repeat)));
     events(&mut anna);
-    let end = answered + 60 * SECOND;
+    let end = answered + KEPT;
     anna.handle_timeout(end - Duration::from_millis(1));
     assert_eq!(events(&mut anna), [MailboxEvent::PathDoubted]);
     anna.handle_timeout(end);
@@ -392,7 +392,7 @@ fn a_hang_up_that_one_device_never_acknowledges_ends_as_well() {
     anna.close_call(&call("c1"));
     take(&mut anna, now, "tablet", has(4, &[]));
     events(&mut anna);
-    anna.handle_timeout(now + 60 * SECOND);
+    anna.handle_timeout(now + KEPT);
     assert_eq!(events(&mut anna), [], "its sender was told that it arrived");
     assert_eq!((anna.calls(), anna.len()), (0, 0));
 }

@@ -42,6 +42,8 @@ struct Client {
     acknowledged: Vec<PostId>,
     /// With the device that said it.
     heard: Vec<CallMessage>,
+    /// How often it was told that another device answered.
+    left_out: u32,
 }
 
 /// Anna, then boris's devices, and all frames between them that are neither delivered nor lost.
@@ -72,6 +74,7 @@ impl World {
             posts: BTreeSet::new(),
             acknowledged: Vec::new(),
             heard: Vec::new(),
+            left_out: 0,
         });
         let mut world = Self {
             now: Instant::now(),
@@ -121,7 +124,12 @@ impl World {
             let client = &mut self.clients[who];
             for event in events(&mut client.mailbox) {
                 match event {
-                    MailboxEvent::Received(envelope) => client.heard.push(envelope.body),
+                    MailboxEvent::Received(envelope) => match envelope.body {
+                        CallMessage::HangUp {
+                            reason: HangUpReason::AnsweredElsewhere,
+                        } => client.left_out += 1,
+                        body => client.heard.push(body),
+                    },
                     MailboxEvent::Acknowledged { post } => client.acknowledged.push(post),
                     MailboxEvent::PathDoubted => {}
                     other => panic!("{other:?}"),
@@ -343,6 +351,9 @@ proptest! {
         prop_assert!(world.clients.iter().all(|client| client.mailbox.is_empty()));
         world.check_heard(1, 0, Extent::Everything);
         world.check_heard(2, 0, Extent::SomeInOrder);
+        let has_rung = !world.clients[2].heard.is_empty();
+        prop_assert_eq!(world.clients[2].left_out > 0, has_rung);
+        prop_assert_eq!((world.clients[0].left_out, world.clients[1].left_out), (0, 0));
         world.check_end();
     }
 }
