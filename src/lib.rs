@@ -32,6 +32,7 @@
 //! | [`call`] | the call's states as a table (pure), and the session that carries it out |
 //! | [`peer`] | ICE over IPv4 and IPv6, TURN over UDP and TCP, DTLS, SRTP and the session description |
 //! | [`audio`] | recorded Opus in, matched packets out (pure) |
+//! | [`redaction`] | what logs and errors may say: no address unless asked for, a credential never |
 //!
 //! # Invariants
 //!
@@ -82,4 +83,5 @@ pub mod client;
 pub mod config;
 pub mod net;
 pub mod peer;
+pub mod redaction;
 pub mod signaling;

@@ -13,6 +13,7 @@ use ::sdp::description::session::TimeDescription;
 use thiserror::Error;
 
 use crate::candidates::is_ice_char;
+use crate::redaction;
 use crate::signaling::message::TrickledCandidate;
 
 /// The payload type offered for Opus; the one that browsers use too.
@@ -87,14 +88,18 @@ pub enum SdpError {
         /// Its length in bytes.
         bytes: usize,
     },
-    /// Not SDP at all.
+    /// Not SDP at all: what is wrong with it. The text itself stays out of errors, hence out of logs,
+    /// since it has an ICE password in it.
     #[error("not a session description: {0}")]
-    Syntax(String),
+    Syntax(&'static str),
     /// Something that a call needs is not there.
     #[error("session description has no {0}")]
     Missing(&'static str),
     /// Something is there and cannot be used.
-    #[error("session description has {field} {value:?}, expected {expected}")]
+    #[error(
+        "session description has {field} {}, expected {expected}",
+        redaction::text(value)
+    )]
     Invalid {
         /// The line or attribute.
         field: &'static str,
@@ -224,7 +229,7 @@ impl FromStr for SessionDescription {
             return Err(SdpError::TooLong { bytes: text.len() });
         }
         let sdp = SdpText::unmarshal(&mut Cursor::new(text.as_bytes()))
-            .map_err(|error| SdpError::Syntax(error.to_string().chars().take(200).collect()))?;
+            .map_err(|error| SdpError::Syntax(what_is_wrong(&error)))?;
         Self::from_sdp(&sdp)
     }
 }
@@ -339,6 +344,18 @@ impl SessionDescription {
             mid,
             candidates,
         })
+    }
+}
+
+/// The kind of a syntax error. The library's own words quote the line, or the whole text.
+fn what_is_wrong(error: &::sdp::Error) -> &'static str {
+    match error {
+        ::sdp::Error::SdpInvalidSyntax(_) | ::sdp::Error::SyntaxError { .. } => "invalid syntax",
+        ::sdp::Error::SdpInvalidValue(_) => "invalid value",
+        ::sdp::Error::ParseInt(_) => "a number that cannot be read",
+        ::sdp::Error::Utf8(_) => "no UTF-8",
+        ::sdp::Error::Io(_) => "an unexpected end",
+        _ => "a line that cannot be read",
     }
 }
 

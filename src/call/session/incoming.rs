@@ -9,6 +9,7 @@ use crate::candidates::Pushed;
 use crate::client::{ClientEvent, EndReason};
 use crate::peer::sdp::{SdpError, SessionDescription};
 use crate::peer::{IceRole, PeerError};
+use crate::redaction;
 use crate::signaling::client::SignalingEvent;
 use crate::signaling::message::{
     CallId, CallMessage, Envelope, HangUpReason, PeerName, TrickledCandidate,
@@ -35,6 +36,8 @@ impl Session {
             }),
             SignalingEvent::TurnCredentials(given) => self.turn_credentials = Some(given),
             SignalingEvent::Rejected { message } => {
+                // It ends up in the logs of the application.
+                let message = redaction::scrubbed(message).to_string();
                 self.report(ClientEvent::SignalingRejected { message });
             }
             SignalingEvent::Message(envelope) => self.message(envelope),
