@@ -15,6 +15,7 @@ use tracing::{Event, Metadata, Subscriber};
 
 use super::scrubbed;
 use crate::audio::track::OpusTrack;
+use crate::candidates::is_ice_char;
 use crate::client::{CallClient, ClientEvent};
 use crate::config::{ClientConfig, Credentials, IceServer, SignalingConfig};
 use crate::net::{ByteStream, DatagramSocket, Interface, Net, StreamListener, TrafficClass};
@@ -36,7 +37,7 @@ const SECRETS: [&str; 4] = [
 ];
 
 /// What shows that a description or a candidate was quoted.
-const QUOTED: [&str; 5] = ["ice-pwd", "a=", "v=0", "candidate:", " typ "];
+const QUOTED: [&str; 5] = ["ice-pwd:", "a=ice", "v=0", "candidate:1", " typ "];
 
 /// Every field of every line and span of ours.
 #[derive(Clone, Default)]
@@ -297,9 +298,19 @@ async fn a_stranger(scene: &Scene) {
     mallory.close().await;
 }
 
+/// Whether a word could be a password that was drawn for this very call: those of ICE have 22 characters
+/// at the least (RFC 8839 section 5.4), keys of SRTP more in any spelling but that of names, which are
+/// hexadecimal.
+fn is_like_a_password(word: &str) -> bool {
+    word.len() >= 22 && !word.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 #[track_caller]
 fn check_line(line: &str) {
     assert_eq!(line, scrubbed(line).to_string(), "an address is in it");
+    let mut words = line.split(|symbol: char| !symbol.is_ascii() || !is_ice_char(symbol as u8));
+    let password = words.find(|word| is_like_a_password(word));
+    assert_eq!(password, None, "it is in {line}");
     for forbidden in SECRETS
         .iter()
         .chain(&QUOTED)
