@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -245,6 +245,8 @@ async fn a_call() {
         matches!(event, ClientEvent::Incoming { .. })
     })
     .await;
+    // His candidates overtake his answer.
+    sleep(Duration::from_secs(1)).await;
     boris.answer(&call).await.expect("it rings");
     until(&mut at_anna, is_audio).await;
     until(&mut at_boris, is_audio).await;

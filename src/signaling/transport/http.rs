@@ -54,7 +54,7 @@ pub enum HttpError {
     #[error("the exchange broke")]
     Exchange(#[source] hyper::Error),
     /// The server answered that the request failed.
-    #[error("the server answers {status}: {}", redaction::text(body))]
+    #[error("the server answers {status}: {:?}", redaction::scrubbed(body).to_string())]
     Status {
         /// The response's status.
         status: StatusCode,
