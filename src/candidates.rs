@@ -55,7 +55,7 @@ impl Default for CandidateLimits {
             per_call_max: 256,
             per_sender_max: 512,
             total_max: 8192,
-            wait_max: Duration::from_secs(60),
+            wait_max: Duration::from_mins(1),
             refusal: Duration::from_mins(5),
         }
     }

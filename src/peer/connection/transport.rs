@@ -112,7 +112,7 @@ async fn receive(
                 let _ = events.send(PeerEvent::Audio(packet));
             }
             Err(error) => {
-                tracing::debug!(error = %redaction::scrubbed(error), "media datagram dropped")
+                tracing::debug!(error = %redaction::scrubbed(error), "media datagram dropped");
             }
         }
     }

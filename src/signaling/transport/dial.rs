@@ -135,7 +135,7 @@ async fn race(
                 refused = error;
             }
             Err(_) => {
-                tracing::debug!(address = %redaction::address(address), "no answer yet, dialling again beside it")
+                tracing::debug!(address = %redaction::address(address), "no answer yet, dialling again beside it");
             }
         }
     }
