@@ -34,6 +34,7 @@
 //! | [`call`] | the call's states as a table, what an offer means, whose offer counts, when to look for another path (all pure); the session that carries it out |
 //! | [`peer`] | ICE over IPv4 and IPv6, TURN over UDP and TCP, DTLS, SRTP and the session description |
 //! | [`audio`] | recorded Opus in, matched packets out (pure) |
+//! | [`redaction`] | what logs and errors may say: no address unless asked for, a credential never |
 //!
 //! # Invariants
 //!
@@ -85,4 +86,5 @@ pub mod client;
 pub mod config;
 pub mod net;
 pub mod peer;
+pub mod redaction;
 pub mod signaling;

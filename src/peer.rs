@@ -8,7 +8,7 @@
 
 mod bridge;
 #[cfg(test)]
-mod cable;
+pub(crate) mod cable;
 pub mod connection;
 mod dtls;
 #[cfg(test)]
@@ -22,6 +22,8 @@ mod loopback;
 pub mod sdp;
 pub mod servers;
 mod srtp;
+#[cfg(test)]
+mod strangers;
 pub mod turn_framing;
 
 pub use self::connection::{

@@ -21,4 +21,4 @@ pub mod transport;
 pub mod turn_credentials;
 
 #[cfg(test)]
-mod memory_net;
+pub(crate) mod memory_net;

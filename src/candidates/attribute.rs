@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use crate::redaction;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -72,7 +73,10 @@ pub enum CandidateSyntaxError {
         field: &'static str,
     },
     /// The field is there and cannot be read.
-    #[error("candidate has {field} {value:?}, expected {expected}")]
+    #[error(
+        "candidate has {field} {}, expected {expected}",
+        redaction::text(value)
+    )]
     Invalid {
         /// The field.
         field: &'static str,
@@ -282,7 +286,7 @@ mod tests {
         );
         assert_eq!(
             error("candidate:1 1 udp 1 192.0.2.1 99999 typ host").to_string(),
-            "candidate has port \"99999\", expected 0 to 65535"
+            "candidate has port [text], expected 0 to 65535"
         );
     }
 

@@ -219,9 +219,10 @@ impl Generation {
 
     /// Takes the end of candidates.
     pub(super) fn end(&mut self) -> Pushed {
-        match std::mem::replace(&mut self.end_of_candidates, true) {
-            true => Pushed::Duplicate,
-            false => Pushed::EndOfCandidates,
+        if std::mem::replace(&mut self.end_of_candidates, true) {
+            Pushed::Duplicate
+        } else {
+            Pushed::EndOfCandidates
         }
     }
 

@@ -258,7 +258,8 @@ fn a_generation_whose_description_does_not_come_is_named_and_then_refused() {
         fixture.buffer.poll_timeout(),
         Some(fixture.now + limits.wait_max)
     );
-    assert_eq!(fixture.pass(limits.wait_max - Duration::from_millis(1)), []);
+    let nearly = limits.wait_max.saturating_sub(Duration::from_millis(1));
+    assert_eq!(fixture.pass(nearly), []);
     let lost = Expired {
         from: ANNA.into(),
         call: call("a"),

@@ -23,6 +23,7 @@ use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
 use thiserror::Error;
 
 use super::ByteStream;
+use crate::redaction;
 
 /// The one protocol that is spoken over these streams, as ALPN names it (RFC 7301).
 const HTTP_1_1: &[u8] = b"http/1.1";
@@ -55,13 +56,13 @@ pub enum TlsConfigError {
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// The host is neither a name nor an address, so no certificate can be for it.
-    #[error("{host:?} is no host that a certificate can be for")]
+    #[error("{:?} is no host that a certificate can be for", redaction::scrubbed(host).to_string())]
     Host {
         /// The host.
         host: String,
     },
     /// The server's certificate is not accepted.
-    #[error("the server's certificate is not accepted: {0}")]
+    #[error("the server's certificate is not accepted: {}", redaction::scrubbed(.0))]
     Certificate(CertificateError),
     /// The other end does not speak TLS as it should, or refuses.
     #[error("the tls handshake failed")]

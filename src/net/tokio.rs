@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use webrtc_util::ifaces::ifaces;
 
 use super::{ByteStream, DatagramSocket, Interface, Net, StreamListener, TrafficClass};
+use crate::redaction;
 
 /// The network of the host that the program runs on.
 ///
@@ -63,7 +64,7 @@ impl Net for TokioNet {
         if class != TrafficClass::BestEffort
             && let Err(error) = set_traffic_class(&socket, local.ip(), class)
         {
-            tracing::warn!(%local, ?class, %error, "traffic class not set");
+            tracing::warn!(local = %redaction::address(local), ?class, %error, "traffic class not set");
         }
         Ok(Arc::new(socket))
     }

@@ -40,6 +40,7 @@ use self::virtual_net::{open_virtual_net, stop_router};
 use super::servers::{Transport, UsableServer};
 use crate::candidates::{LOCAL_PREFERENCE_MAX, local_preferences};
 use crate::net::{DatagramSocket, Net, TrafficClass};
+use crate::redaction;
 
 /// How long a server's name may take to resolve. The others do not wait for it.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -61,13 +62,13 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BridgeError {
     /// The interfaces could not be listed.
-    #[error("cannot list interfaces: {0}")]
+    #[error("cannot list interfaces: {}", redaction::scrubbed(.0))]
     Interfaces(#[source] io::Error),
     /// There is no address to send from.
     #[error("no interface has an address that candidates can be gathered from")]
     NoAddress,
     /// The virtual network did not take its configuration: a fault of ours.
-    #[error("virtual network: {0}")]
+    #[error("virtual network: {}", redaction::scrubbed(.0))]
     Virtual(#[from] webrtc_util::Error),
 }
 
@@ -279,7 +280,7 @@ impl Bridge {
         {
             Ok(socket) => socket,
             Err(error) => {
-                tracing::debug!(%error, "cannot flush the bridge");
+                tracing::debug!(error = %redaction::scrubbed(error), "cannot flush the bridge");
                 return;
             }
         };
@@ -419,7 +420,12 @@ impl Inner {
             Err(error) => Err(error),
         };
         if let Err(error) = sent {
-            tracing::debug!(local = %packet.local, %remote, %error, "datagram not sent");
+            tracing::debug!(
+                local = %redaction::address(packet.local),
+                remote = %redaction::address(remote),
+                error = %redaction::scrubbed(error),
+                "datagram not sent"
+            );
         }
     }
 
@@ -476,8 +482,8 @@ impl Inner {
             },
             Err(reason) => {
                 tracing::warn!(
-                    host,
-                    reason,
+                    host = %redaction::scrubbed(host),
+                    reason = %redaction::scrubbed(reason),
                     "ICE server dropped: its name does not resolve"
                 );
                 Server::Unknown
@@ -525,7 +531,9 @@ impl Inner {
                 // itself lives on.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => continue,
                 Err(error) => {
-                    tracing::debug!(address = %real.address, %error, "socket is dead");
+                    tracing::debug!(
+                        address = %redaction::address(real.address), %error, "socket is dead"
+                    );
                     self.note_dead(real.address);
                     return;
                 }
@@ -574,7 +582,7 @@ impl Inner {
             }
             Inbound::Held => {}
             Inbound::Consumed(reason) => {
-                tracing::trace!(%source, reason, "datagram consumed by the bridge");
+                tracing::trace!(source = %redaction::address(source), reason, "datagram consumed by the bridge");
             }
         }
     }

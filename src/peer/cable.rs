@@ -18,7 +18,7 @@ use webrtc_util::Conn;
 use crate::net::{ByteStream, DatagramSocket, Interface, Net, StreamListener, TrafficClass};
 
 /// The name of whatever server a test puts on the cable.
-pub(super) const SERVER: &str = "server.example";
+pub(crate) const SERVER: &str = "server.example";
 
 /// The first port that a socket gets which asks for any.
 const FIRST_PORT: u16 = 40_000;
@@ -28,13 +28,23 @@ type Arrival = (Vec<u8>, SocketAddr);
 
 /// What all hosts share. Every clone is the same cable.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cable(Arc<Mutex<State>>);
+pub(crate) struct Cable(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     sockets: BTreeMap<SocketAddr, mpsc::UnboundedSender<Arrival>>,
     ports_given: u16,
     server: Vec<IpAddr>,
+    media: BTreeMap<IpAddr, usize>,
+}
+
+impl State {
+    fn carry(&self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) {
+        if let Some(socket) = self.sockets.get(&destination) {
+            // The socket may be gone, like any other receiver.
+            let _ = socket.send((payload.to_vec(), source));
+        }
+    }
 }
 
 /// One host on a cable.
@@ -53,7 +63,7 @@ struct Socket {
 
 impl Cable {
     /// A host with these addresses.
-    pub(super) fn host(&self, addresses: &[&str]) -> Arc<dyn Net> {
+    pub(crate) fn host(&self, addresses: &[&str]) -> Arc<dyn Net> {
         Arc::new(Host {
             cable: self.clone(),
             addresses: parsed(addresses),
@@ -61,12 +71,22 @@ impl Cable {
     }
 
     /// Says what [`SERVER`] resolves to, in this order.
-    pub(super) fn name_server(&self, addresses: &[&str]) {
+    pub(crate) fn name_server(&self, addresses: &[&str]) {
         self.with(|state| state.server = parsed(addresses));
     }
 
+    /// Puts a datagram on the cable that says it comes from `source`.
+    pub(super) fn forge(&self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) {
+        self.with(|state| state.carry(source, destination, payload));
+    }
+
+    /// How many datagrams a host has sent that are RTP or RTCP by their first byte.
+    pub(super) fn media_sent(&self, address: IpAddr) -> usize {
+        self.with(|state| state.media.get(&address).copied().unwrap_or_default())
+    }
+
     /// Puts a STUN and TURN server at `addresses`, port 3478, which relays from `relay`.
-    pub(super) async fn serve(&self, addresses: &[&str], relay: &str) -> Server {
+    pub(crate) async fn serve(&self, addresses: &[&str], relay: &str) -> Server {
         let [relay] = parsed(&[relay])[..] else {
             unreachable!("one address was parsed");
         };
@@ -167,10 +187,14 @@ impl DatagramSocket for Socket {
             return Err(io::ErrorKind::NetworkUnreachable.into());
         }
         self.cable.with(|state| {
-            if let Some(socket) = state.sockets.get(&remote) {
-                // The socket may be gone, like any other receiver.
-                let _ = socket.send((payload.to_vec(), self.address));
+            // RFC 7983 section 7.
+            if payload
+                .first()
+                .is_some_and(|first| (128..=191).contains(first))
+            {
+                *state.media.entry(self.address.ip()).or_default() += 1;
             }
+            state.carry(self.address, remote, payload);
         });
         Ok(payload.len())
     }

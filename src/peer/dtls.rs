@@ -18,6 +18,7 @@ use self::lane::DATAGRAM_BYTES_MAX;
 pub(crate) use self::lane::{Lane, demultiplex};
 use super::failure::{PeerError, PeerFailure};
 use super::sdp::Fingerprint;
+use crate::redaction;
 
 /// How long a handshake may take: longer than the worst path that ICE would still call connected.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -194,7 +195,9 @@ impl Secured {
     pub(crate) async fn close(&self) {
         match timeout(CLOSE_TIMEOUT, self.connection.close()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "closing DTLS"),
+            Ok(Err(error)) => {
+                tracing::debug!(error = %redaction::scrubbed(error), "closing DTLS");
+            }
             Err(_) => tracing::debug!("closing DTLS took more than {CLOSE_TIMEOUT:?}"),
         }
     }

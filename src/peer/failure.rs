@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::sdp::Fingerprint;
 use crate::candidates::{CandidateSyntaxError, CandidateType};
+use crate::redaction;
 
 /// Why a connection cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -21,7 +22,7 @@ pub enum PeerFailure {
         presented: Fingerprint,
     },
     /// The peer's fault: it broke the DTLS handshake off, or offered nothing acceptable.
-    #[error("DTLS handshake failed: {0}")]
+    #[error("DTLS handshake failed: {}", redaction::scrubbed(.0))]
     Handshake(String),
     /// The network's fault: ICE found a path but DTLS did not get through it in time.
     #[error("DTLS handshake not finished within {0:?}")]
@@ -40,10 +41,10 @@ pub enum PeerFailure {
     #[error("the selected pair carried nothing for {0:?}")]
     PathLost(Duration),
     /// The network's fault: there is no interface to send from.
-    #[error("no interface: {0}")]
+    #[error("no interface: {}", redaction::scrubbed(.0))]
     NoInterface(String),
     /// Our fault: something that cannot happen did.
-    #[error("internal error: {0}")]
+    #[error("internal error: {}", redaction::scrubbed(.0))]
     Internal(String),
 }
 

@@ -31,6 +31,7 @@ use super::servers;
 use crate::candidates::{CandidateAttribute, CandidateType, with_local_preference};
 use crate::config::{IceConfig, TransportPolicy};
 use crate::net::{Net, TrafficClass};
+use crate::redaction;
 
 /// By how much the local preference of candidates that are relayed over TCP is lower, so that
 /// relays that are reached over UDP are preferred: over TCP one lost packet holds up all behind it
@@ -439,7 +440,7 @@ async fn announced(
     let base = match real {
         Ok(base) => base,
         Err(error) => {
-            tracing::warn!(%error, kind = %attribute.kind, "local candidate not announced");
+            tracing::warn!(error = %redaction::scrubbed(error), kind = %attribute.kind, "local candidate not announced");
             return None;
         }
     };
@@ -522,7 +523,7 @@ async fn shut_down(mut parts: Parts) {
     }
     parts.bridge.refuse_all().await;
     if let Err(error) = parts.agent.close().await {
-        tracing::debug!(%error, "closing the ICE agent");
+        tracing::debug!(error = %redaction::scrubbed(error), "closing the ICE agent");
     }
     // The release of a TURN allocation may still be inside the virtual network.
     let _ = timeout(GATHERING_GRACE, parts.bridge.flush()).await;

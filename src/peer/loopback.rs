@@ -110,7 +110,7 @@ pub(super) fn ice() -> IceConfig {
 }
 
 /// The description as it arrives at the other side: through its text.
-fn through_text(description: &SessionDescription) -> SessionDescription {
+pub(super) fn through_text(description: &SessionDescription) -> SessionDescription {
     description.to_string().parse().expect("own text is valid")
 }
 
@@ -164,7 +164,7 @@ pub(super) async fn run_until(
     seen
 }
 
-fn audio(sequence_number: u16, payload: u8) -> AudioPacket {
+pub(super) fn audio(sequence_number: u16, payload: u8) -> AudioPacket {
     AudioPacket {
         sequence_number,
         timestamp: u32::from(sequence_number) * 960,

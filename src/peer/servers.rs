@@ -5,6 +5,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::config::{Credentials, IceServer};
+use crate::redaction;
 
 /// The port of STUN and TURN where the URL names none.
 const DEFAULT_PORT: u16 = 3478;
@@ -29,7 +30,7 @@ impl UsableServer {
 
 /// Why a URL names no server.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("ICE server {url:?} has {problem}")]
+#[error("ICE server {} has {problem}", redaction::url(url))]
 pub struct ServerUrlError {
     url: String,
     problem: &'static str,
@@ -87,14 +88,14 @@ fn usable_one(server: &IceServer) -> Option<UsableServer> {
         Scheme::Stun => (Transport::Udp, None),
         Scheme::Turn => {
             if server.credentials.is_none() {
-                tracing::warn!(url = server.url, "TURN server without credentials skipped");
+                tracing::warn!(url = %redaction::url(&server.url), "TURN server without credentials skipped");
                 return None;
             }
             (url.transport, server.credentials.clone())
         }
         Scheme::Secure => {
             tracing::warn!(
-                url = server.url,
+                url = %redaction::url(&server.url),
                 "STUN and TURN over TLS are not available yet: server skipped"
             );
             return None;

@@ -12,6 +12,7 @@ use webrtc_srtp::protection_profile::ProtectionProfile;
 use webrtc_util::marshal::{Marshal, Unmarshal};
 
 pub use crate::audio::source::{AudioPacket, Marker};
+use crate::redaction;
 
 /// How many packets a replayed or late one may lie behind the newest: 2.5 s of 20 ms packets.
 const REPLAY_WINDOW_PACKETS: usize = 128;
@@ -19,9 +20,9 @@ const REPLAY_WINDOW_PACKETS: usize = 128;
 /// Why a packet could not be encrypted or decrypted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SrtpError {
-    #[error("SRTP: {0}")]
+    #[error("SRTP: {}", redaction::scrubbed(.0))]
     Srtp(#[from] webrtc_srtp::Error),
-    #[error("RTP: {0}")]
+    #[error("RTP: {}", redaction::scrubbed(.0))]
     Rtp(#[from] webrtc_util::Error),
     #[error("synchronization source {given:#010x} was not announced")]
     UnknownSource { given: u32 },

@@ -25,6 +25,7 @@ pub use super::socket::{DisconnectReason, SocketConnectError};
 use super::turn_credentials::TurnCredentials;
 use crate::config::SignalingConfig;
 use crate::net::Net;
+use crate::redaction;
 
 /// A connection to the signaling server that is kept up until it is closed or dropped.
 #[derive(Debug)]
@@ -98,7 +99,10 @@ pub enum SendError {
     #[error("a message that cannot be sent")]
     Invalid(#[from] FrameError),
     /// The server does not take the message.
-    #[error("the signaling server refuses the message: {message}")]
+    #[error(
+        "the signaling server refuses the message: {}",
+        redaction::scrubbed(message)
+    )]
     Refused {
         /// The server's words.
         message: String,

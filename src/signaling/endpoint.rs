@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use super::socket_io::Namespace;
 use crate::config::{SignalingConfig, TransportKind};
+use crate::redaction;
 
 /// The parameters that the protocol itself sets, whatever the user's query says of them.
 const PROTOCOL_PARAMETERS: [&str; 3] = ["EIO", "transport", "sid"];
@@ -35,20 +36,27 @@ pub enum Security {
 pub enum EndpointError {
     /// The text is no URL.
     #[error(
-        "signaling url {url:?} is invalid; it must be http[s]://host[:port] or ws[s]://host[:port]"
+        "signaling url {} is invalid; it must be http[s]://host[:port] or ws[s]://host[:port]",
+        redaction::url(url)
     )]
     Invalid {
         /// The URL.
         url: String,
     },
     /// The URL has a path, which would name a Socket.IO namespace.
-    #[error("signaling url {url:?} has a path; set the endpoint's path in signaling.path")]
+    #[error(
+        "signaling url {} has a path; set the endpoint's path in signaling.path",
+        redaction::url(url)
+    )]
     PathInUrl {
         /// The URL.
         url: String,
     },
     /// The URL's path cannot be a Socket.IO namespace.
-    #[error("signaling url {url:?} names an invalid namespace; its path must have no comma")]
+    #[error(
+        "signaling url {} names an invalid namespace; its path must have no comma",
+        redaction::url(url)
+    )]
     Namespace {
         /// The URL.
         url: String,

@@ -291,7 +291,6 @@ impl Mailbox {
             }
             for device in conversation.left_out() {
                 let conversation = id.clone();
-                let device = device.clone();
                 self.outbox.push_back(Outbound::AnsweredElsewhere {
                     conversation,
                     device,

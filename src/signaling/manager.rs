@@ -289,7 +289,7 @@ impl Manager {
                 let how = "engine.io close packet".into();
                 self.handle_closed(now, generation, TransportError::Closed { how });
             }
-            other => tracing::debug!(packet = ?other, "skipped"),
+            other => tracing::debug!(packet = other.name(), "skipped"),
         }
     }
 

@@ -25,14 +25,14 @@ use crate::config::SignalingConfig;
 use crate::net::{ByteStream, DatagramSocket, Interface, Net, StreamListener, TrafficClass};
 
 /// The settings of a client whose server is `relay.example`.
-pub(super) fn settings() -> SignalingConfig {
+pub(crate) fn settings() -> SignalingConfig {
     SignalingConfig {
         url: "http://relay.example".into(),
         ..SignalingConfig::default()
     }
 }
 
-pub(super) fn identity(name: &str) -> Identity {
+pub(crate) fn identity(name: &str) -> Identity {
     Identity {
         name: name.into(),
         token: "secret".into(),
@@ -50,7 +50,7 @@ pub(super) fn envelope(to: &str, call: &str) -> Envelope {
 }
 
 /// Serves a relay under `relay.example`.
-pub(super) async fn serve_relay(net: &MemoryNet, config: RelayConfig) -> Relay {
+pub(crate) async fn serve_relay(net: &MemoryNet, config: RelayConfig) -> Relay {
     let address = SocketAddr::from(([203, 0, 113, 1], 80));
     net.name("relay.example", &[address.ip()]);
     let listener = net.listen_stream(address).await.expect("free address");
@@ -63,7 +63,7 @@ type Accepted = (Box<dyn ByteStream>, SocketAddr);
 
 /// A network that every clone shares.
 #[derive(Debug, Clone, Default)]
-pub(super) struct MemoryNet {
+pub(crate) struct MemoryNet {
     state: Arc<Mutex<State>>,
 }
 
@@ -108,7 +108,7 @@ enum Wire {
 }
 
 impl MemoryNet {
-    pub(super) fn name(&self, name: &str, addresses: &[IpAddr]) {
+    pub(crate) fn name(&self, name: &str, addresses: &[IpAddr]) {
         self.lock().names.insert(name.into(), addresses.to_vec());
     }
 
@@ -129,7 +129,7 @@ impl MemoryNet {
     }
 
     /// Ends every open stream: both ends read the end of it.
-    pub(super) fn cut_all(&self) {
+    pub(crate) fn cut_all(&self) {
         self.set_all(Wire::Cut);
     }
 

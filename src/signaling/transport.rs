@@ -18,6 +18,7 @@ use super::engine_io::{EngineIoError, EngineIoPacket};
 use super::socket_io::{Refusal, SocketIoError};
 use crate::config::TransportKind;
 use crate::net::tls::{TlsConfigError, TlsError};
+use crate::redaction;
 
 mod dial;
 pub mod engine;
@@ -93,7 +94,7 @@ pub enum ConnectError {
         /// The step that was under way.
         phase: ConnectPhase,
         /// What it sent.
-        found: String,
+        found: &'static str,
     },
     /// More than one transport was tried and none opened a session.
     #[error("no transport opened a session: {}", list(.failures))]
@@ -114,7 +115,7 @@ pub enum ConnectError {
     )]
     OldProtocol,
     /// The server refuses this client.
-    #[error("the server refuses the connection: {:?}", .0.message)]
+    #[error("the server refuses the connection: {:?}", redaction::scrubbed(&.0.message).to_string())]
     Refused(Refusal),
 }
 
@@ -221,13 +222,7 @@ impl Display for ConnectPhase {
 fn list(failures: &[(TransportKind, ConnectError)]) -> String {
     let describe = |(transport, error): &(TransportKind, ConnectError)| {
         // The causes are told as well, because an error has one source and here are several.
-        let mut text = format!("{transport}: {error}");
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        text
+        format!("{transport}: {}", redaction::chain(error))
     };
     let described: Vec<_> = failures.iter().map(describe).collect();
     described.join("; ")

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 pub use super::relay::turn_credentials::EVENT;
 use super::relay::turn_credentials::TurnCredentials as Answer;
 use crate::config::{Credentials, IceServer};
+use crate::redaction;
 
 /// The least time between two requests, whatever a server says.
 const ASK_AGAIN_MIN: Duration = Duration::from_secs(10);
@@ -33,7 +34,10 @@ pub struct TurnCredentials {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TurnCredentialsError {
     /// The server gives none.
-    #[error("the server gives no turn credentials: {message}")]
+    #[error(
+        "the server gives no turn credentials: {}",
+        redaction::scrubbed(message)
+    )]
     Refused {
         /// The server's words.
         message: String,
@@ -68,7 +72,11 @@ impl TurnCredentials {
             return Err(TurnCredentialsError::Refused { message });
         }
         let answer = Answer::deserialize(answer).map_err(|error| {
-            let complaint = error.to_string();
+            // Any other complaint may quote the password.
+            let complaint = match error.to_string() {
+                missing if missing.starts_with("missing field") => missing,
+                _ => "a field of another type".into(),
+            };
             TurnCredentialsError::Malformed { complaint }
         })?;
         Ok(Self {

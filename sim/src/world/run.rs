@@ -82,6 +82,9 @@ pub fn check(scenario: &Scenario) -> Result<(), SetupError> {
 ///
 /// The same scenario and seed give the same report, but for the time that it took.
 ///
+/// From the first run on, the logs of the whole process show addresses
+/// ([`ringtrue::redaction::reveal_addresses`]).
+///
 /// # Errors
 ///
 /// [`SetupError`] where nothing could be run. Whatever goes wrong in the run itself is a failure in
@@ -92,6 +95,8 @@ pub fn check(scenario: &Scenario) -> Result<(), SetupError> {
 )]
 pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Report, SetupError> {
     let started = Instant::now();
+    // The addresses of a scenario are nobody's, and a trace without them would be of little use.
+    ringtrue::redaction::reveal_addresses();
     let config = client_config(scenario)?;
     let plan = Plan::new(scenario, &config)?;
 

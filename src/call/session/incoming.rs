@@ -13,6 +13,7 @@ use crate::candidates::Pushed;
 use crate::client::{ClientEvent, EndReason};
 use crate::config::TransportPolicy;
 use crate::peer::sdp::SessionDescription;
+use crate::redaction;
 use crate::signaling::client::SignalingEvent;
 use crate::signaling::message::{
     CallId, CallMessage, Envelope, HangUpReason, OfferAim, PeerName, TrickledCandidate,
@@ -45,6 +46,8 @@ impl Session {
             }),
             SignalingEvent::TurnCredentials(given) => self.turn_credentials = Some(given),
             SignalingEvent::Rejected { message } => {
+                // It ends up in the logs of the application.
+                let message = redaction::scrubbed(message).to_string();
                 self.report(ClientEvent::SignalingRejected { message });
             }
             SignalingEvent::Message(envelope) => self.message(envelope),
@@ -114,7 +117,7 @@ impl Session {
         let remote: SessionDescription = match sdp.parse() {
             Ok(remote) => remote,
             Err(error) => {
-                warn!(%call, %from, %error, "an offer that makes no sense");
+                warn!(%call, %from, %error, "this offer makes no sense");
                 let is_new = self.call.as_ref().is_none_or(|present| present.id != call);
                 if is_new {
                     self.refuse(from, &call, HangUpReason::Rejected);

@@ -26,6 +26,7 @@ use super::traffic::Packet;
 use super::{Inner, State, lock};
 use crate::net::ByteStream;
 use crate::peer::turn_framing::{Decoder, FramingError, encode};
+use crate::redaction;
 
 /// How long a connection may take to open: about as long as the TURN client waits for an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(7);
@@ -70,11 +71,11 @@ pub(super) enum Queued {
 enum LinkEnd {
     #[error("no connection within {CONNECT_TIMEOUT:?}")]
     ConnectTimeout,
-    #[error("no connection: {0}")]
+    #[error("no connection: {}", redaction::scrubbed(.0))]
     Connect(#[source] io::Error),
     #[error("the server closed the connection")]
     Closed,
-    #[error("the connection broke: {0}")]
+    #[error("the connection broke: {}", redaction::scrubbed(.0))]
     Broken(#[source] io::Error),
     #[error("the server sent what is not TURN: {0}")]
     Framing(#[from] FramingError),
@@ -141,7 +142,7 @@ impl Inner {
         let not_before = match state.links.get(&(local, remote)) {
             Some(Link::Open { queue, .. }) => {
                 if queue.try_send(Queued::Packet(payload)).is_err() {
-                    tracing::debug!(server = %real, "packet dropped: the connection is congested");
+                    tracing::debug!(server = %redaction::address(real), "packet dropped: the connection is congested");
                 }
                 return Vec::new();
             }
@@ -184,9 +185,9 @@ impl Inner {
             Err(end) => end,
         };
         if matches!(end, LinkEnd::Unneeded) {
-            tracing::debug!(server = %real, reason = %end, "TURN over TCP ended");
+            tracing::debug!(server = %redaction::address(real), reason = %end, "TURN over TCP ended");
         } else {
-            tracing::warn!(server = %real, reason = %end, "TURN over TCP ended");
+            tracing::warn!(server = %redaction::address(real), reason = %end, "TURN over TCP ended");
         }
         let answers = {
             let mut state = self.state();

@@ -18,6 +18,7 @@ use crate::peer::dtls::Certificate;
 use crate::peer::failure::{CandidateTypes, PeerFailure, Suspicion};
 use crate::peer::generation::{Generation, GenerationEvent};
 use crate::peer::sdp::{IceCredentials, SessionDescription};
+use crate::redaction;
 use crate::signaling::message::TrickledCandidate;
 
 /// How long the transport may take to say goodbye.
@@ -122,10 +123,10 @@ impl Actor {
                 self.remote_kinds.insert(attribute.kind);
                 match generation.add_remote(&attribute) {
                     Ok(()) => {
-                        tracing::info!(candidate = %attribute, "✅ Added remote ICE candidate");
+                        tracing::info!(candidate = %redaction::candidate(&attribute), "✅ Added remote ICE candidate");
                     }
                     Err(reason) => {
-                        tracing::debug!(candidate = %attribute, %reason, "remote candidate not used");
+                        tracing::debug!(candidate = %redaction::candidate(&attribute), %reason, "remote candidate not used");
                     }
                 }
             }

@@ -12,6 +12,7 @@ use crate::peer::dtls::{self, Certificate, DtlsRole, Secured};
 use crate::peer::failure::PeerFailure;
 use crate::peer::sdp::SessionDescription;
 use crate::peer::srtp::{self, Protector, Unprotector};
+use crate::redaction;
 
 /// One task's worth of it. Ends with the path, at the end of the connection, or by failing.
 pub(super) struct Transport {
@@ -110,7 +111,9 @@ async fn receive(
             Ok(packet) => {
                 let _ = events.send(PeerEvent::Audio(packet));
             }
-            Err(error) => tracing::debug!(%error, "media datagram dropped"),
+            Err(error) => {
+                tracing::debug!(error = %redaction::scrubbed(error), "media datagram dropped");
+            }
         }
     }
 }
@@ -130,7 +133,7 @@ async fn send(
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = sent {
-            tracing::debug!(sequence_number, error, "audio packet not sent");
+            tracing::debug!(sequence_number, error = %redaction::scrubbed(error), "audio packet not sent");
         }
     }
     // The owner is gone or closes; the other branches decide when the transport ends.

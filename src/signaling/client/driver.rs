@@ -1,7 +1,6 @@
 //! The task of a client: carries the mailbox over the socket.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::error::Error as _;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{Identity, SendError, SignalingEvent};
 use crate::config::SignalingConfig;
 use crate::net::Net;
+use crate::redaction;
 use crate::signaling::mailbox::{Mailbox, MailboxEvent, MailboxLimits, PostId};
 use crate::signaling::message::{CallId, DeviceId, EVENT, Envelope, Frame, PeerName};
 use crate::signaling::socket::{
@@ -159,7 +159,7 @@ impl Driver {
         let (socket, mut received) = match opened {
             Ok((socket, received)) => (Some(socket), Some(received)),
             Err(error) => {
-                tracing::warn!(%error, cause = error.source(), "signaling attempt failed");
+                tracing::warn!(%error, cause = redaction::cause(&error), "signaling attempt failed");
                 self.fail(SocketConnectError::Attempt(Arc::new(error)));
                 (None, None)
             }
@@ -368,7 +368,7 @@ impl Driver {
         let message = error.as_str().unwrap_or("no reason given").to_owned();
         let code = answer.get("code").and_then(Value::as_str);
         if code.is_some_and(|code| PASSING_REFUSALS.contains(&code)) {
-            tracing::debug!(message, "a message that was not taken now");
+            tracing::debug!(message = %redaction::scrubbed(message), "a message that was not taken now");
         } else {
             self.mailbox.handle_refused(Instant::now(), post, message);
         }
@@ -389,7 +389,7 @@ impl Driver {
                 self.backlog.push_back(SignalingEvent::Connected);
             }
             SocketEvent::Disconnected { reason } => {
-                tracing::warn!(%reason, cause = reason.source(), "signaling disconnected");
+                tracing::warn!(%reason, cause = redaction::cause(&reason), "signaling disconnected");
                 self.link = Link::Connecting;
                 self.mailbox.handle_disconnected();
                 self.turn.handle_disconnected();
@@ -408,7 +408,7 @@ impl Driver {
                 self.backlog.push_back(SignalingEvent::GaveUp { attempts });
             }
             SocketEvent::Event(event) => self.on_event(now, event, socket),
-            other => tracing::debug!(event = ?other, "skipped"),
+            other => tracing::debug!(event = other.name(), "skipped"),
         }
     }
 
@@ -433,7 +433,7 @@ impl Driver {
     fn fail(&mut self, error: SocketConnectError) {
         // Of an attempt to connect, the socket's own task has told.
         if !matches!(&error, SocketConnectError::Attempt(_)) {
-            tracing::warn!(%error, cause = error.source(), "signaling attempt failed");
+            tracing::warn!(%error, cause = redaction::cause(&error), "signaling attempt failed");
         }
         if error.is_final() {
             self.end();

@@ -102,6 +102,22 @@ pub enum EngineIoError {
 }
 
 impl EngineIoPacket {
+    /// What kind of packet it is. A log says no more of it: a session's id and all that is said in a
+    /// call are in packets.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Open(_) => "open",
+            Self::Close => "close",
+            Self::Ping(_) => "ping",
+            Self::Pong(_) => "pong",
+            Self::Message(_) => "message",
+            Self::Binary(_) => "binary message",
+            Self::Upgrade => "upgrade",
+            Self::Noop => "noop",
+        }
+    }
+
     /// Reads one text frame.
     ///
     /// # Errors

@@ -63,7 +63,7 @@ pub enum UpgradeError {
     #[error("the server sent {found} out of turn during the probe")]
     OutOfTurn {
         /// What it sent.
-        found: String,
+        found: &'static str,
     },
 }
 
@@ -116,7 +116,7 @@ impl Upgrade {
             State::Complete => Ok(()),
             _ if matches!(packet, EngineIoPacket::Noop) => Ok(()),
             _ => Err(self.fail(UpgradeError::OutOfTurn {
-                found: format!("{packet:?}"),
+                found: packet.name(),
             })),
         }
     }

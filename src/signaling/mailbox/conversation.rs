@@ -37,8 +37,8 @@ pub(super) struct Conversation {
     other_side: OtherSide,
     /// The devices that have been heard of.
     devices: BTreeMap<DeviceId, Incoming>,
-    /// Those that rang when another one answered.
-    left_out: BTreeSet<DeviceId>,
+    /// Those that rang when another one answered; `None` where none had to be chosen.
+    left_out: Option<BTreeSet<DeviceId>>,
     heard_at: Instant,
 }
 
@@ -68,7 +68,7 @@ impl Conversation {
             outgoing: Outgoing::default(),
             other_side,
             devices: BTreeMap::new(),
-            left_out: BTreeSet::new(),
+            left_out: None,
             heard_at: now,
         }
     }
@@ -184,15 +184,26 @@ impl Conversation {
         }
         self.other_side = OtherSide::Device(device.clone());
         let others = self.devices.keys().filter(|known| *known != device);
-        self.left_out = others.cloned().collect();
+        self.left_out = Some(others.cloned().collect());
         self.devices.retain(|known, _| known == device);
         self.outgoing.address_to(device, now + kept_for);
         Bound::Now
     }
 
     /// The devices that rang when another one answered, and have to learn of that.
-    pub(super) fn left_out(&self) -> &BTreeSet<DeviceId> {
-        &self.left_out
+    pub(super) fn left_out(&self) -> Vec<DeviceId> {
+        self.left_out.iter().flatten().cloned().collect()
+    }
+
+    /// Counts a device among them, if another one was chosen and there is room.
+    pub(super) fn leave_out(&mut self, device: &DeviceId, devices_max: usize) -> LeftOut {
+        match &mut self.left_out {
+            Some(left_out) if left_out.contains(device) || left_out.len() < devices_max => {
+                left_out.insert(device.clone());
+                LeftOut::Yes
+            }
+            _ => LeftOut::No,
+        }
     }
 
     /// Drops what others said, and what this side said but a hang-up. Returns the messages that no
@@ -236,6 +247,13 @@ impl Conversation {
         });
         devices
     }
+}
+
+/// Whether a device has to learn that another one was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LeftOut {
+    Yes,
+    No,
 }
 
 /// Whether a device was chosen.

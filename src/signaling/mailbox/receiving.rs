@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::conversation::{Bound, Conversation, ConversationId, Stage};
+use super::conversation::{Bound, Conversation, ConversationId, LeftOut, Stage};
 use super::incoming::Heard;
 use super::sending::Outbound;
 use super::{Link, Mailbox, MailboxEvent, PeerFault};
@@ -122,8 +122,10 @@ impl Mailbox {
 
     /// Tells a device that another one of its user takes part in the call, if one does.
     fn leave_out(&mut self, id: &ConversationId, device: &DeviceId) {
-        let conversation = self.conversations.get(id);
-        if conversation.is_some_and(|known| !known.listens_to(device)) {
+        let devices_max = self.limits.devices_max;
+        let conversation = self.conversations.get_mut(id);
+        let left_out = conversation.map(|known| known.leave_out(device, devices_max));
+        if left_out == Some(LeftOut::Yes) {
             self.queue(Outbound::AnsweredElsewhere {
                 conversation: id.clone(),
                 device: device.clone(),
@@ -172,7 +174,7 @@ impl Mailbox {
             CallMessage::Answer { .. } => {
                 let kept_for = self.limits.kept_for;
                 if conversation.bind(now, device, kept_for) == Bound::Now {
-                    for other in conversation.left_out().clone() {
+                    for other in conversation.left_out() {
                         self.leave_out(id, &other);
                     }
                     self.send_again(now, id);

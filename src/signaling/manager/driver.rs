@@ -1,7 +1,6 @@
 //! The task that carries a manager over an engine.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use super::event::SocketEvent;
 use super::{Manager, ManagerAction, Reading, SocketId, SocketSettings};
 use crate::config::SignalingConfig;
 use crate::net::Net;
+use crate::redaction;
 use crate::signaling::engine_io::OpenPacket;
 use crate::signaling::socket_io::Namespace;
 use crate::signaling::socket_io::emit::{Acknowledgement, Emit, EmitId, Outcome};
@@ -270,7 +270,7 @@ impl Driver {
                 self.manager.handle_opened(now, generation, &open);
             }
             Progress::Attempted(generation, Err(error)) => {
-                tracing::warn!(%error, cause = error.source(), "signaling attempt failed");
+                tracing::warn!(%error, cause = redaction::cause(&error), "signaling attempt failed");
                 self.connection = Connection::None;
                 self.manager.handle_open_failed(now, generation, error);
             }
@@ -285,7 +285,7 @@ impl Driver {
                 self.manager.handle_sign_of_life(now, generation);
             }
             Progress::Event(_, Ok(EngineEvent::UpgradeFailed { error })) => {
-                tracing::debug!(%error, cause = error.source(), "the session stays where it is");
+                tracing::debug!(%error, cause = redaction::cause(&error), "the session stays where it is");
             }
             Progress::Event(generation, Err(error)) => {
                 self.connection = Connection::None;
@@ -294,7 +294,7 @@ impl Driver {
             Progress::Drained => {}
             Progress::Closed(generation, farewell) => {
                 if let Err(error) = farewell {
-                    tracing::debug!(%error, cause = error.source(), "the farewell failed");
+                    tracing::debug!(%error, cause = redaction::cause(&error), "the farewell failed");
                 }
                 self.connection = Connection::None;
                 self.manager.handle_close_finished(now, generation);
@@ -331,7 +331,7 @@ impl Driver {
                 generation,
                 attempt,
             } => {
-                tracing::info!(url = %self.url, attempt, "🔌 WebSocket connecting");
+                tracing::info!(url = %redaction::url(&self.url), attempt, "🔌 WebSocket connecting");
                 let (net, options) = (Arc::clone(&self.net), Arc::clone(&self.options));
                 let attempt = async move { Engine::open(net, &options).await };
                 self.connection = Connection::Opening(generation, Box::pin(attempt));

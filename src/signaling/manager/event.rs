@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::redaction;
 use crate::signaling::socket_io::emit::DropReason;
 use crate::signaling::socket_io::received::{ReceivedEvent, Recovered};
 use crate::signaling::socket_io::{Namespace, Refusal, SocketIoError};
@@ -78,6 +79,25 @@ pub enum SocketEvent {
     },
 }
 
+impl SocketEvent {
+    /// What kind of event it is. A log says no more of it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connected { .. } => "connected",
+            Self::ConnectFailed { .. } => "connect failed",
+            Self::Disconnected { .. } => "disconnected",
+            Self::ReconnectWait { .. } => "reconnect wait",
+            Self::ReconnectAttempt { .. } => "reconnect attempt",
+            Self::ReconnectError { .. } => "reconnect error",
+            Self::Reconnected { .. } => "reconnected",
+            Self::ReconnectFailed { .. } => "reconnect failed",
+            Self::Event(_) => "event",
+            Self::Dropped { .. } => "dropped",
+        }
+    }
+}
+
 /// Why a socket is no longer joined.
 #[derive(Debug, Clone, Error)]
 pub enum DisconnectReason {
@@ -128,7 +148,7 @@ pub enum SocketConnectError {
     #[error("the connection was lost before the namespace was joined")]
     Lost(#[source] DisconnectReason),
     /// The server refuses this socket.
-    #[error("the server refuses the connection: {:?}", .0.message)]
+    #[error("the server refuses the connection: {:?}", redaction::scrubbed(&.0.message).to_string())]
     Refused(Refusal),
     /// The server speaks protocol 2: its CONNECT reply names no session.
     #[error("the server's reply to CONNECT has no sid, so it speaks an older socket.io protocol")]

@@ -5,6 +5,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::{CallId, CallMessage, DeviceId, PeerName};
+use crate::redaction;
 
 /// The largest number of a message: JSON readers that keep numbers as floats are exact only up to
 /// there (RFC 8259 section 6).
@@ -92,7 +93,7 @@ pub struct Received {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FrameError {
     /// It is not an object of the required fields.
-    #[error("a frame that cannot be read: {complaint}")]
+    #[error("a frame that cannot be read: {}", redaction::text(complaint))]
     Malformed {
         /// The first 200 characters of what the reader says.
         complaint: String,

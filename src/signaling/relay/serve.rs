@@ -24,6 +24,7 @@ use super::hub::{Hub, Phase};
 use super::streams::{GuardedStream, StreamId};
 use crate::net::tls::TlsAcceptor;
 use crate::net::{ByteStream, StreamListener};
+use crate::redaction;
 
 /// How long a TLS handshake may take.
 const TLS_LIMIT: Duration = Duration::from_secs(10);
@@ -87,7 +88,7 @@ async fn accept(
             }
         };
         failures = 0;
-        tracing::debug!(%remote, "signaling connection accepted");
+        tracing::debug!(remote = %redaction::address(remote), "signaling connection accepted");
         let room = if hub.streams.count() < hub.config.connections_max {
             Room::Free
         } else {

@@ -314,7 +314,7 @@ impl NamespaceState {
                 self.on_answer(now, id, answer);
             }
             (membership, body) => {
-                tracing::debug!(namespace = %self.name, ?membership, packet = ?body, "skipped");
+                tracing::debug!(namespace = %self.name, ?membership, packet = body.name(), "skipped");
             }
         }
         Ok(())

@@ -54,6 +54,21 @@ pub enum SocketIoBody {
     ConnectError(Refusal),
 }
 
+impl SocketIoBody {
+    /// What kind of packet it is, as the protocol names it. A log says no more of it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        let kind = match self {
+            Self::Connect { .. } => Kind::Connect,
+            Self::Disconnect => Kind::Disconnect,
+            Self::Event { .. } => Kind::Event,
+            Self::Acknowledgement { .. } => Kind::Acknowledgement,
+            Self::ConnectError(_) => Kind::ConnectError,
+        };
+        kind.name()
+    }
+}
+
 /// Why a namespace cannot be joined.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {

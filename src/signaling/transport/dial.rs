@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::{ConnectError, ConnectPhase};
 use crate::net::tls::{TlsConnector, TlsTrust};
 use crate::net::{ByteStream, Net};
+use crate::redaction;
 use crate::signaling::endpoint::{Endpoint, Security};
 
 /// How long an unanswered SYN waits until another one goes out beside it. The network's own repetitions
@@ -128,12 +129,14 @@ async fn race(
         match timeout(REDIAL_AFTER, first(&mut racers)).await {
             Ok((_, Ok(stream))) => return Ok(stream),
             Ok((address, Err(error))) => {
-                tracing::debug!(%address, %error, "trying the next address");
+                tracing::debug!(address = %redaction::address(address), %error, "trying the next address");
                 addresses.retain(|other| *other != address);
                 racers.retain(|(other, _)| *other != address);
                 refused = error;
             }
-            Err(_) => tracing::debug!(%address, "no answer yet, dialling again beside it"),
+            Err(_) => {
+                tracing::debug!(address = %redaction::address(address), "no answer yet, dialling again beside it");
+            }
         }
     }
     Err(refused)

@@ -349,7 +349,7 @@ async fn open_packet(websocket: &mut WebSocketTransport) -> Result<OpenPacket, C
         match inbound.map_err(|source| ConnectError::Transport { phase, source })? {
             Inbound::Packet(EngineIoPacket::Open(open)) => return Ok(open),
             Inbound::Packet(other) => {
-                let found = format!("{other:?}");
+                let found = other.name();
                 return Err(ConnectError::OutOfTurn { phase, found });
             }
             Inbound::SignOfLife => {}

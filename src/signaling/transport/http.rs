@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::ConnectError;
 use super::dial::Dialer;
 use crate::net::ByteStream;
+use crate::redaction;
 
 /// How long a connection may have been idle and still be used. Servers close idle ones after five
 /// seconds at the earliest (Node, uvicorn), and a request that crosses with the close is lost.
@@ -53,7 +54,7 @@ pub enum HttpError {
     #[error("the exchange broke")]
     Exchange(#[source] hyper::Error),
     /// The server answered that the request failed.
-    #[error("the server answers {status}: {body:?}")]
+    #[error("the server answers {status}: {:?}", redaction::scrubbed(body).to_string())]
     Status {
         /// The response's status.
         status: StatusCode,

@@ -97,7 +97,9 @@ impl PollingTransport {
                 Ok((transport, open))
             }
             other => {
-                let found = format!("{other:?}");
+                let found = other
+                    .as_ref()
+                    .map_or("an empty payload", EngineIoPacket::name);
                 let phase = *phase;
                 Err(ConnectError::OutOfTurn { phase, found })
             }

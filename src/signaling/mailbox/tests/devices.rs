@@ -345,6 +345,7 @@ fn what_one_device_has_is_kept_for_the_others_as_long_as_nobody_answers() {
     assert_eq!(
         written(&mut anna),
         [
+            "boris/tablet: answered elsewhere",
             "boris/watch: 2 candidate",
             "boris/watch: 3 candidate",
             "boris/watch: has 1 []"
