@@ -24,6 +24,7 @@ pub mod engine;
 mod http;
 mod polling;
 mod probe;
+mod race;
 mod websocket;
 
 /// The steps of a connection attempt, in order.
