@@ -1,58 +1,41 @@
 //! When a call makes its client doubt the path to the signaling server (pure).
 //!
-//! A path can die without a sign, and the server's heartbeat takes three quarters of a minute to tell.
-//! In a call that is too long: while it is set up the other side gives up sooner, and later its hang-up
-//! would not arrive. Silence is a sign of its own that something is wrong.
+//! The client doubts that path by itself where nothing arrives over it for a while. A call knows sooner
+//! that something is wrong: its audio falls silent, and the hang-up that would explain it may have gone
+//! to a dead connection.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often the path is doubted in a call. With the time that the server has to answer,
-/// an answer that went to a dead connection arrives some 8 s later, which leaves the other side's ICE
-/// plenty; and a question is a frame of six bytes.
-const DOUBT_EVERY: Duration = Duration::from_secs(4);
-
 /// How long no audio arrives before that counts as silence: a hundred packets, more than any jitter.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
 
 /// Tells when the path is to be checked, from the beginning of a call to its end.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PathWatch {
-    doubt_at: Instant,
     silent_at: Option<Instant>,
 }
 
 impl PathWatch {
-    /// The call begins.
-    #[must_use]
-    pub fn new(now: Instant) -> Self {
-        Self {
-            doubt_at: now + DOUBT_EVERY,
-            silent_at: None,
-        }
-    }
-
     /// A packet of the other side's audio arrived.
     pub fn handle_audio(&mut self, now: Instant) {
         self.silent_at = Some(now + SILENT_AFTER);
     }
 
-    /// Whether the path is to be checked now.
+    /// Whether the path is to be checked now: once for each silence.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
-        let is_due = self.poll_timeout() <= now;
+        let is_due = self.silent_at.is_some_and(|at| at <= now);
         if is_due {
-            self.doubt_at = now + DOUBT_EVERY;
             self.silent_at = None;
         }
         is_due
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout).
+    /// When to call [`handle_timeout`](Self::handle_timeout); `None` while there is no audio.
     #[must_use]
-    pub fn poll_timeout(&self) -> Instant {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         self.silent_at
-            .map_or(self.doubt_at, |at| at.min(self.doubt_at))
     }
 }
 
@@ -61,37 +44,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_without_audio_doubts_its_path_again_and_again() {
+    fn silence_is_doubted_once() {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let mut watch = PathWatch::new(at(0));
-        assert_eq!(watch.poll_timeout(), at(4000));
-        assert!(!watch.handle_timeout(at(3999)));
-        assert!(watch.handle_timeout(at(4000)));
-        assert!(!watch.handle_timeout(at(4000)));
-        assert!(watch.handle_timeout(at(8000)));
-    }
-
-    #[test]
-    fn silence_is_doubted_sooner_and_once() {
-        let start = Instant::now();
-        let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let mut watch = PathWatch::new(at(0));
+        let mut watch = PathWatch::default();
+        assert_eq!(watch.poll_timeout(), None);
         watch.handle_audio(at(980));
         watch.handle_audio(at(1000));
+        assert_eq!(watch.poll_timeout(), Some(at(3000)));
         assert!(!watch.handle_timeout(at(2999)));
         assert!(watch.handle_timeout(at(3000)));
-        assert_eq!(watch.poll_timeout(), at(7000));
+        assert!(!watch.handle_timeout(at(4000)));
+        assert_eq!(watch.poll_timeout(), None);
+        watch.handle_audio(at(5000));
+        assert!(watch.handle_timeout(at(7000)));
     }
 
     #[test]
-    fn audio_does_not_put_doubt_off() {
+    fn audio_puts_the_doubt_off() {
         let start = Instant::now();
-        let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let mut watch = PathWatch::new(at(0));
-        for packet in 0..200 {
-            watch.handle_audio(at(packet * 20));
+        let mut watch = PathWatch::default();
+        for packet in 0..500 {
+            let now = start + Duration::from_millis(packet * 20);
+            assert!(!watch.handle_timeout(now));
+            watch.handle_audio(now);
         }
-        assert!(watch.handle_timeout(at(4000)));
     }
 }

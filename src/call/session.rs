@@ -145,7 +145,7 @@ impl Session {
         let doubt_at = self
             .call
             .as_ref()
-            .map(|call| call.path_watch.poll_timeout());
+            .and_then(|call| call.path_watch.poll_timeout());
         let (peer_event, audio_clock) = match self.call.as_mut() {
             Some(call) => (Some(&mut call.peer_events), call.audio_clock.as_mut()),
             None => (None, None),
@@ -230,7 +230,7 @@ impl Session {
             audio_clock: None,
             source: AudioSource::new(self.voice.clone(), &mut self.random),
             sink: AudioSink::any(),
-            path_watch: PathWatch::new(Instant::now()),
+            path_watch: PathWatch::default(),
             end: EndReason::HungUp,
         })
     }

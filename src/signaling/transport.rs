@@ -22,6 +22,7 @@ use crate::net::tls::{TlsConfigError, TlsError};
 mod dial;
 pub mod engine;
 mod http;
+mod meter;
 mod polling;
 mod probe;
 mod race;

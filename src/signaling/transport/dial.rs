@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::meter::Meter;
 use super::race::race;
 use super::{ConnectError, ConnectPhase};
 use crate::net::tls::{TlsConnector, TlsTrust};
@@ -16,6 +17,7 @@ pub(super) struct Dialer {
     host: String,
     port: u16,
     tls: Option<TlsConnector>,
+    meter: Meter,
 }
 
 impl Dialer {
@@ -36,7 +38,13 @@ impl Dialer {
             host: endpoint.host().into(),
             port: endpoint.port(),
             tls,
+            meter: Meter::default(),
         })
+    }
+
+    /// Counts what all streams take that this dialer and its clones open.
+    pub(super) fn meter(&self) -> Meter {
+        self.meter.clone()
     }
 
     /// Opens a TCP connection to the server's name: to whichever of its addresses is reached first.
@@ -56,9 +64,8 @@ impl Dialer {
         *phase = ConnectPhase::Tcp;
         let with_port = |address: IpAddr| SocketAddr::new(address, self.port);
         let addresses = addresses.into_iter().map(with_port);
-        race(addresses, |address| self.net.connect_stream(address))
-            .await
-            .map_err(network(*phase))
+        let stream = race(addresses, |address| self.net.connect_stream(address)).await;
+        Ok(self.meter.count(stream.map_err(network(*phase))?))
     }
 
     /// Opens another stream to a server that was reached before, ready for use.
@@ -75,7 +82,7 @@ impl Dialer {
             phase: ConnectPhase::Tcp,
             source,
         })?;
-        self.protect(stream).await
+        self.protect(self.meter.count(stream)).await
     }
 
     /// Shakes hands over `stream` where the server's URL asks for TLS.
