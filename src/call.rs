@@ -4,7 +4,6 @@ pub mod address_watch;
 pub mod admission;
 mod legs;
 pub mod negotiation;
-pub mod path_watch;
 pub mod recovery;
 pub mod saved;
 pub mod session;

@@ -21,7 +21,7 @@ use rand_chacha::ChaCha12Rng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, sleep_until};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use self::active::ActiveCall;
 use self::outgoing::{Flushing, Sending, Sent};
@@ -210,12 +210,6 @@ impl Session {
     fn handle_timeout(&mut self, now: Instant) {
         if self.look_at_addresses <= now {
             self.look_at_addresses(now);
-        }
-        if let Some(call) = self.call.as_mut()
-            && call.path_watch.handle_timeout(now)
-        {
-            debug!(call = %call.id, state = %call.state, "checking the path to the signaling server");
-            self.signaling.check_path();
         }
         for lost in self.candidates.handle_timeout(now) {
             warn!(

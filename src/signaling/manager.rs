@@ -13,6 +13,7 @@
 pub mod driver;
 pub mod event;
 pub mod link;
+pub mod path_check;
 mod reconnecting;
 mod sockets;
 
@@ -26,14 +27,15 @@ use tokio::time::Instant;
 
 use self::event::{DisconnectReason, SocketEvent};
 use self::link::{LinkInput, LinkState, Retry};
+use self::path_check::{PathCheck, PathLimits, PathTimer};
 use super::backoff::Backoff;
 use super::engine_io::heartbeat::Heartbeat;
 use super::engine_io::{EngineIoPacket, OpenPacket};
+use super::socket_io::Namespace;
 use super::socket_io::emit::{EmitId, Outcome};
 use super::socket_io::namespace::{Flow, NamespaceState, NamespaceTimer};
 use super::socket_io::outbox::OutboxBounds;
 use super::socket_io::reassembly::Reassembler;
-use super::socket_io::{Namespace, later};
 use super::transport::{ConnectError, TransportError};
 use crate::config::SignalingConfig;
 
@@ -100,6 +102,8 @@ pub enum ManagerAction {
     Provoke {
         /// The connection.
         generation: u64,
+        /// A packet without any effect, to be written where the transport has no question of its own.
+        packet: EngineIoPacket,
     },
     /// Close the connection politely, and answer by [`Manager::handle_close_finished`].
     Close {
@@ -118,6 +122,8 @@ pub enum ManagerAction {
 pub enum ManagerTimer {
     /// The heartbeat of the server.
     Heartbeat,
+    /// The silence after which the path is doubted.
+    Silence,
     /// A sign of life on a doubted path.
     PathCheck,
     /// The next attempt.
@@ -142,7 +148,7 @@ pub enum Reading {
 struct Limits {
     attempts_max: Option<u32>,
     stable_after: Duration,
-    check_limit: Duration,
+    path: PathLimits,
     join_timeout: Duration,
     bounds: OutboxBounds,
 }
@@ -159,8 +165,7 @@ enum Link {
 #[derive(Debug)]
 struct OpenLink {
     heartbeat: Heartbeat,
-    /// When the path counts as dead, while it is doubted.
-    path_check: Option<Instant>,
+    path: PathCheck,
     reassembler: Reassembler,
     /// When the first namespace was joined.
     joined: Option<Instant>,
@@ -189,7 +194,7 @@ impl Manager {
             limits: Limits {
                 attempts_max: config.reconnection_attempts_max,
                 stable_after: config.stable_after,
-                check_limit: config.check_limit,
+                path: PathLimits::from_config(config),
                 join_timeout: config.namespace_timeout,
                 bounds: OutboxBounds {
                     messages_max: config.send_buffer_messages_max,
@@ -243,7 +248,7 @@ impl Manager {
         self.enter(now, LinkInput::Opened);
         self.link = Link::Open(OpenLink {
             heartbeat,
-            path_check: None,
+            path: PathCheck::new(self.limits.path, now),
             reassembler: Reassembler::default(),
             joined: None,
             flow: Flow::Writable,
@@ -271,7 +276,7 @@ impl Manager {
             return;
         };
         open.heartbeat.on_packet(now);
-        open.path_check = None;
+        open.path.handle_heard(now);
         match packet {
             EngineIoPacket::Ping(payload) => {
                 let packet = EngineIoPacket::Pong(payload);
@@ -293,12 +298,23 @@ impl Manager {
         }
     }
 
-    /// The server of this generation's connection is there, though it sent no packet.
-    pub fn handle_sign_of_life(&mut self, _now: Instant, generation: u64) {
+    /// The server of this generation's connection is there, though it sent no packet. The heartbeat
+    /// goes on all the same: packets are what a session is for.
+    pub fn handle_sign_of_life(&mut self, now: Instant, generation: u64) {
         if generation == self.generation
             && let Link::Open(open) = &mut self.link
         {
-            open.path_check = None;
+            open.path.handle_answered(now);
+        }
+    }
+
+    /// What is being written over this generation's connection goes out. No answer can come while the
+    /// question waits behind it.
+    pub fn handle_progress(&mut self, now: Instant, generation: u64) {
+        if generation == self.generation
+            && let Link::Open(open) = &mut self.link
+        {
+            open.path.handle_heard(now);
         }
     }
 
@@ -322,7 +338,7 @@ impl Manager {
         {
             // What came in the meantime has yet to be read.
             open.heartbeat.on_packet(now);
-            open.path_check = None;
+            open.path.handle_heard(now);
         }
     }
 
@@ -349,12 +365,11 @@ impl Manager {
         if self.reading == Reading::On
             && !self.give_up_expired(now)
             && let Link::Open(open) = &mut self.link
-            && open.path_check.is_none()
+            && open.path.doubt(now)
         {
-            open.path_check = Some(later(now, self.limits.check_limit));
-            let generation = self.generation;
+            let (generation, packet) = (self.generation, self.idle_packet());
             self.actions
-                .push_back(ManagerAction::Provoke { generation });
+                .push_back(ManagerAction::Provoke { generation, packet });
         }
     }
 
@@ -382,14 +397,8 @@ impl Manager {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let limit = self.limits.check_limit;
         match &self.link {
-            Link::Open(open) if self.reading == Reading::On => {
-                let is_dead = open.path_check.is_some_and(|at| at <= now);
-                if !self.give_up_expired(now) && is_dead {
-                    self.lose(now, &DisconnectReason::PathCheck { limit }, Retry::AtOnce);
-                }
-            }
+            Link::Open(_) if self.reading == Reading::On => self.handle_path_timeout(now),
             Link::Waiting { until } if *until <= now => {
                 self.start_attempt(now, LinkInput::Elapsed);
             }
@@ -408,8 +417,11 @@ impl Manager {
         let link = match &self.link {
             Link::Open(open) if self.reading == Reading::On => {
                 let heartbeat = (open.heartbeat.deadline(), ManagerTimer::Heartbeat);
-                let check = open.path_check.map(|at| (at, ManagerTimer::PathCheck));
-                Some(check.map_or(heartbeat, |check| check.min(heartbeat)))
+                let path = open.path.poll_timeout().map(|(at, timer)| match timer {
+                    PathTimer::Silence => (at, ManagerTimer::Silence),
+                    PathTimer::Answer => (at, ManagerTimer::PathCheck),
+                });
+                Some(path.map_or(heartbeat, |path| path.min(heartbeat)))
             }
             Link::Waiting { until } => Some((*until, ManagerTimer::Reconnect)),
             Link::Closing { deadline } => Some((*deadline, ManagerTimer::Close)),

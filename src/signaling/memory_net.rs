@@ -72,6 +72,7 @@ struct State {
     names: BTreeMap<String, Vec<IpAddr>>,
     listeners: BTreeMap<SocketAddr, mpsc::UnboundedSender<Accepted>>,
     stalled: BTreeSet<IpAddr>,
+    stalled_names: BTreeSet<String>,
     wires: Vec<watch::Sender<Wire>>,
     opened: u16,
     dialled: u16,
@@ -120,6 +121,16 @@ impl MemoryNet {
     /// Connections to this address are answered again. Those that were dialled before stay unanswered.
     pub(super) fn heal(&self, address: IpAddr) {
         self.lock().stalled.remove(&address);
+    }
+
+    /// Lookups of this name are never answered.
+    pub(super) fn stall_name(&self, name: &str) {
+        self.lock().stalled_names.insert(name.into());
+    }
+
+    /// Lookups of this name are answered again. Those from before stay unanswered.
+    pub(super) fn heal_name(&self, name: &str) {
+        self.lock().stalled_names.remove(name);
     }
 
     /// Delays every piece of the streams opened from now on by up to `max`, differently for each seed.
@@ -231,6 +242,10 @@ impl Net for MemoryNet {
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
+        }
+        let is_stalled = self.lock().stalled_names.contains(host);
+        if is_stalled {
+            std::future::pending::<()>().await;
         }
         let addresses = self.lock().names.get(host).cloned();
         addresses.ok_or_else(|| io::ErrorKind::NotFound.into())

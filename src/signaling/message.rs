@@ -18,7 +18,7 @@ pub const EVENT: &str = "call";
 pub type PeerName = String;
 
 /// A message of one call, with its sender and receiver.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// Who sends it. The server overwrites it with the name that the connection is authenticated
     /// for, so that nobody speaks in another's name.
@@ -29,20 +29,6 @@ pub struct Envelope {
     pub call: CallId,
     /// What is said.
     pub body: CallMessage,
-}
-
-/// An [`Envelope`] as it travels: with a number by which its receiver tells a repetition.
-///
-/// A sender repeats what was not acknowledged before its connection dropped, so the same envelope
-/// can arrive twice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NumberedEnvelope {
-    /// Unique among the envelopes of one sender. Under 2^53, because JSON readers that keep numbers
-    /// as floats are exact only up to there (RFC 8259 section 6).
-    pub id: u64,
-    /// The message.
-    #[serde(flatten)]
-    pub envelope: Envelope,
 }
 
 /// One call, as both sides name it: chosen at random by the caller.
@@ -218,45 +204,4 @@ pub enum HangUpReason {
     /// Another reason, which this version does not know. It is never sent.
     #[serde(other)]
     Other,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_wire_format_is_one_flat_object() {
-        let numbered = NumberedEnvelope {
-            id: (1 << 53) - 1,
-            envelope: Envelope {
-                from: "anna".into(),
-                to: "boris".into(),
-                call: CallId("c1".into()),
-                body: CallMessage::Candidate(TrickledCandidate {
-                    candidate: "candidate:1 1 udp 1 192.0.2.1 9 typ host".into(),
-                    sdp_mid: "0".into(),
-                    username_fragment: "abcd".into(),
-                }),
-            },
-        };
-        let json = serde_json::to_value(&numbered).expect("plain data");
-        assert_eq!(json["body"]["type"], numbered.envelope.body.kind());
-        assert_eq!(
-            json,
-            serde_json::json!({
-                "id": 9_007_199_254_740_991_u64,
-                "from": "anna",
-                "to": "boris",
-                "call": "c1",
-                "body": {
-                    "type": "candidate",
-                    "candidate": "candidate:1 1 udp 1 192.0.2.1 9 typ host",
-                    "sdpMid": "0",
-                    "usernameFragment": "abcd",
-                },
-            })
-        );
-        let read: NumberedEnvelope = serde_json::from_value(json).expect("own format");
-        assert_eq!(read, numbered);
-    }
 }

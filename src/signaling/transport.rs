@@ -23,8 +23,10 @@ use crate::redaction;
 mod dial;
 pub mod engine;
 mod http;
+mod meter;
 mod polling;
 mod probe;
+mod race;
 mod websocket;
 
 /// The steps of a connection attempt, in order.

@@ -245,11 +245,7 @@ fn five_hundred_pairs_of_drops_cost_nothing() {
         "both drops struck in {} calls",
         tally.whole
     );
-    // A callee who waits for calls learns of a connection that died without a sign by the server's
-    // heartbeat, or by the limit on joining. Where that happens twice in a row, the minute for which an
-    // offer is kept is over. The caller is told why.
-    let shown = tally.wrong.join("\n\n");
-    assert_eq!(tally.wrong.len(), 1, "with seed {SEED}:\n{shown}");
-    let reason = "the offer was not delivered: the other side did not acknowledge the message";
-    assert!(shown.contains(reason), "with seed {SEED}:\n{shown}");
+    let wrong = tally.wrong.len();
+    let shown = tally.wrong[..wrong.min(3)].join("\n\n");
+    assert_eq!(wrong, 0, "with seed {SEED}:\n{shown}");
 }

@@ -9,7 +9,6 @@ use crate::audio::sink::AudioSink;
 use crate::audio::source::AudioSource;
 use crate::call::legs::Legs;
 use crate::call::negotiation::{Negotiation, Side};
-use crate::call::path_watch::PathWatch;
 use crate::call::recovery::Recovery;
 use crate::call::saved::{SavedCall, SavedStage};
 use crate::call::state::CallState;
@@ -38,7 +37,6 @@ pub(super) struct ActiveCall {
     pub(super) audio_clock: Option<Interval>,
     pub(super) source: AudioSource,
     pub(super) sink: AudioSink,
-    pub(super) path_watch: PathWatch,
     pub(super) end: EndReason,
 }
 
@@ -53,7 +51,6 @@ impl ActiveCall {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let recovery = self.recovery.as_ref().and_then(Recovery::poll_timeout);
         [
-            Some(self.path_watch.poll_timeout()),
             self.legs.poll_timeout(),
             self.rings_until,
             recovery.map(|(at, _)| at),
@@ -113,7 +110,6 @@ impl Session {
             audio_clock: None,
             source: AudioSource::new(self.voice.clone(), &mut self.random),
             sink: AudioSink::any(),
-            path_watch: PathWatch::new(now),
             end: EndReason::HungUp,
         })
     }

@@ -122,9 +122,6 @@ impl Session {
         if let Some(recovery) = call.recovery.as_mut() {
             recovery.handle_audio(now);
         }
-        if call.state == CallState::Talking {
-            call.path_watch.handle_audio(now);
-        }
         let AudioPacket {
             sequence_number,
             payload,

@@ -91,13 +91,15 @@ pub enum EngineIoError {
     EmptySid,
     /// A heartbeat setting that cannot be kept.
     #[error(
-        "{field} in the engine.io open packet is {value:?}; it must be from 1 ms to {PING_SETTING_MAX:?}"
+        "{field} in the engine.io open packet is {value:?}; it must be from {min:?} to {PING_SETTING_MAX:?}"
     )]
     PingSetting {
         /// The field's name on the wire.
         field: &'static str,
         /// Its value.
         value: Duration,
+        /// The least value that it may have.
+        min: Duration,
     },
 }
 
@@ -186,12 +188,14 @@ impl OpenPacket {
         if open.sid.is_empty() {
             return Err(EngineIoError::EmptySid);
         }
-        for (field, value) in [
-            ("pingInterval", open.ping_interval),
-            ("pingTimeout", open.ping_timeout),
+        // Python servers round an interval of under a second down to nothing. The timeout alone is the
+        // client's patience then.
+        for (field, value, min) in [
+            ("pingInterval", open.ping_interval, Duration::ZERO),
+            ("pingTimeout", open.ping_timeout, Duration::from_millis(1)),
         ] {
-            if value.is_zero() || value > PING_SETTING_MAX {
-                return Err(EngineIoError::PingSetting { field, value });
+            if !(min..=PING_SETTING_MAX).contains(&value) {
+                return Err(EngineIoError::PingSetting { field, value, min });
             }
         }
         Ok(open)
@@ -246,21 +250,27 @@ mod tests {
         assert_eq!(bare.ping_interval, Duration::from_millis(300));
         assert_eq!(bare.upgrades, Vec::<String>::new());
         assert_eq!(bare.max_payload, None);
+
+        let python = open(r#"0{"sid":"a","pingInterval":0,"pingTimeout":20000}"#);
+        let python = python.expect("python-socketio's for an interval of half a second");
+        assert_eq!(python.ping_interval, Duration::ZERO);
     }
 
     #[test]
     fn unusable_open_packets_say_what_is_wrong() {
-        let text = |sid: &str, interval: &str| {
-            format!(r#"0{{"sid":"{sid}","pingInterval":{interval},"pingTimeout":1}}"#)
+        let text = |sid: &str, interval: &str, timeout: &str| {
+            format!(r#"0{{"sid":"{sid}","pingInterval":{interval},"pingTimeout":{timeout}}}"#)
         };
-        assert!(matches!(open(&text("", "1")), Err(EngineIoError::EmptySid)));
-        for interval in ["0", "18446744073709551615"] {
+        let nameless = open(&text("", "1", "1"));
+        assert!(matches!(nameless, Err(EngineIoError::EmptySid)));
+        for (interval, timeout, wrong) in [
+            ("18446744073709551615", "1", "pingInterval"),
+            ("1", "18446744073709551615", "pingTimeout"),
+            ("1", "0", "pingTimeout"),
+        ] {
             assert!(matches!(
-                open(&text("a", interval)),
-                Err(EngineIoError::PingSetting {
-                    field: "pingInterval",
-                    ..
-                })
+                open(&text("a", interval, timeout)),
+                Err(EngineIoError::PingSetting { field, .. }) if field == wrong
             ));
         }
         assert!(matches!(open("0"), Err(EngineIoError::Open(_))));

@@ -280,6 +280,9 @@ impl Driver {
             Progress::Event(generation, Ok(EngineEvent::SignOfLife)) => {
                 self.manager.handle_sign_of_life(now, generation);
             }
+            Progress::Event(generation, Ok(EngineEvent::Progress)) => {
+                self.manager.handle_progress(now, generation);
+            }
             Progress::Event(generation, Ok(EngineEvent::Upgraded { to })) => {
                 tracing::debug!(%to, "the session moved");
                 self.manager.handle_sign_of_life(now, generation);
@@ -341,9 +344,9 @@ impl Driver {
                     engine.queue(packet);
                 }
             }
-            ManagerAction::Provoke { generation } => {
+            ManagerAction::Provoke { generation, packet } => {
                 if let Some(engine) = self.engine(generation) {
-                    engine.provoke();
+                    engine.provoke(packet);
                 }
             }
             ManagerAction::Close { generation } => {

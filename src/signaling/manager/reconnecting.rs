@@ -25,6 +25,28 @@ impl Manager {
         is_expired
     }
 
+    /// Gives the connection up where its path is dead, and doubts the path where it is silent.
+    pub(super) fn handle_path_timeout(&mut self, now: Instant) {
+        if self.give_up_expired(now) {
+            return;
+        }
+        let Link::Open(open) = &self.link else {
+            return;
+        };
+        if let Some(limit) = open.path.expired(now) {
+            // A connection that was of use is replaced at once. One that never was is not: a server
+            // that accepts clients and goes mute would see them again and again.
+            let retry = if open.joined.is_some() {
+                Retry::AtOnce
+            } else {
+                Retry::Later
+            };
+            self.lose(now, &DisconnectReason::PathCheck { limit }, retry);
+        } else if open.path.is_silent(now) {
+            self.check_path(now);
+        }
+    }
+
     pub(super) fn on_parse_error(&mut self, now: Instant, error: SocketIoError) {
         let reason = DisconnectReason::Parse(Arc::new(error));
         self.lose(now, &reason, Retry::Later);

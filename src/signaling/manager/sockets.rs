@@ -6,13 +6,18 @@ use tokio::time::Instant;
 use super::event::{DisconnectReason, SocketConnectError, SocketEvent};
 use super::link::{LinkState, Retry};
 use super::{Link, Manager, ManagerAction, Slot, SocketId, SocketSettings, Wish};
+use crate::signaling::engine_io::EngineIoPacket;
 use crate::signaling::socket_io::emit::{Acknowledgement, Emit, EmitId};
 use crate::signaling::socket_io::namespace::{
     Membership, NamespaceEvent, NamespaceSettings, NamespaceState,
 };
 use crate::signaling::socket_io::outbox::Answer;
 use crate::signaling::socket_io::received::AcknowledgementTicket;
-use crate::signaling::socket_io::{Namespace, SocketIoPacket};
+use crate::signaling::socket_io::{Namespace, SocketIoBody, SocketIoPacket};
+
+/// The acknowledgement id of no event: servers count from nothing, and the largest that fits into the
+/// integers of all of them is never reached.
+const NO_EVENT: u64 = i32::MAX.unsigned_abs() as u64;
 
 impl Manager {
     /// Takes a socket in; it is down until [`connect`](Self::connect). Neither its id nor its
@@ -180,6 +185,23 @@ impl Manager {
         if self.leaving.len() < leaving {
             self.join_wanted(now);
         }
+    }
+
+    /// A packet that every server takes and none acts on. In a namespace it is the answer to an event
+    /// that never was; a pong would do everywhere, but Node puts its next ping off for each, so that a
+    /// session whose pongs come oftener than its pings would end by its own heartbeat.
+    pub(super) fn idle_packet(&self) -> EngineIoPacket {
+        let is_joined = |slot: &&Slot| *slot.state.membership() == Membership::Joined;
+        let joined = self.sockets.values().find(is_joined);
+        let answer = joined.and_then(|slot| {
+            let body = SocketIoBody::Acknowledgement {
+                id: NO_EVENT,
+                arguments: Vec::new(),
+            };
+            let packet = SocketIoPacket::new(slot.state.name().clone(), body);
+            packet.into_messages().next()
+        });
+        answer.unwrap_or_else(|| EngineIoPacket::Pong(String::new()))
     }
 
     pub(super) fn ids(&self) -> Vec<SocketId> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::signaling::engine_io::Frame;
 use crate::signaling::socket_io::emit::{AcknowledgementError, Emit};
 use crate::signaling::socket_io::outbox::Answer;
 use crate::signaling::transport::ConnectPhase;
@@ -33,7 +34,11 @@ impl Fixture {
 
     /// With a connection, and `/` joined; nothing is left to fetch.
     fn joined() -> Self {
-        let mut fixture = Self::new(&SignalingConfig::default());
+        Self::joined_with(&SignalingConfig::default())
+    }
+
+    fn joined_with(config: &SignalingConfig) -> Self {
+        let mut fixture = Self::new(config);
         fixture.accept();
         fixture.hear(r#"0{"sid":"s"}"#);
         assert_eq!(fixture.acts(), ["open 1 attempt 0", "write 40"]);
@@ -105,6 +110,27 @@ impl Fixture {
         wait
     }
 
+    /// Like [`pass_to`](Self::pass_to) at a server that says nothing but answers every question.
+    #[track_caller]
+    fn pass_answered_to(&mut self, expected: ManagerTimer) -> Duration {
+        let start = self.now;
+        while let Some((at, ManagerTimer::Silence)) = self.manager.poll_timeout() {
+            self.pass(at - self.now);
+            self.now += Duration::from_millis(10);
+            let generation = self.generation();
+            self.manager.handle_sign_of_life(self.now, generation);
+        }
+        self.pass_to(expected);
+        self.now - start
+    }
+
+    /// What to do but to ask for a sign of life, each in short.
+    fn acts_but_questions(&mut self) -> Vec<String> {
+        let mut acts = self.acts();
+        acts.retain(|act| !act.starts_with("provoke"));
+        acts
+    }
+
     /// What to do, each in short.
     fn acts(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.manager.poll_action())
@@ -113,11 +139,8 @@ impl Fixture {
                     generation,
                     attempt,
                 } => format!("open {generation} attempt {attempt}"),
-                ManagerAction::Transmit { packet, .. } => match packet.into_frame() {
-                    crate::signaling::engine_io::Frame::Text(text) => format!("write {text}"),
-                    crate::signaling::engine_io::Frame::Binary(_) => "write binary".into(),
-                },
-                ManagerAction::Provoke { .. } => "provoke".into(),
+                ManagerAction::Transmit { packet, .. } => format!("write {}", in_short(packet)),
+                ManagerAction::Provoke { packet, .. } => format!("provoke {}", in_short(packet)),
                 ManagerAction::Close { generation } => format!("close {generation}"),
                 ManagerAction::Abandon { generation } => format!("abandon {generation}"),
             })
@@ -129,6 +152,13 @@ impl Fixture {
         std::iter::from_fn(|| self.manager.poll_event())
             .map(|(SocketId(id), event)| format!("{id} {}", describe(&event)))
             .collect()
+    }
+}
+
+fn in_short(packet: EngineIoPacket) -> String {
+    match packet.into_frame() {
+        Frame::Text(text) => text,
+        Frame::Binary(_) => "binary".into(),
     }
 }
 
@@ -163,9 +193,19 @@ async fn r07_any_packet_restarts_the_heartbeat_and_its_end_is_the_session_s() {
     let mut fixture = Fixture::joined();
     fixture.now += 44 * SECOND;
     fixture.hear_packet(EngineIoPacket::Noop);
-    assert_eq!(fixture.pass_to(ManagerTimer::Heartbeat), 45 * SECOND);
+    // Answers are no packets: a server that forgot the session may still have them.
+    let heartbeat = fixture.pass_answered_to(ManagerTimer::Heartbeat);
+    assert_eq!(heartbeat, 45 * SECOND);
     assert_eq!(fixture.told(), ["1 disconnect: ping_timeout", "1 wait 1"]);
     assert_eq!(fixture.acts(), ["abandon 1"]);
+
+    // Nothing is asked where that is not wanted.
+    let config = SignalingConfig {
+        check_after: None,
+        ..SignalingConfig::default()
+    };
+    let mut fixture = Fixture::joined_with(&config);
+    assert_eq!(fixture.pass_to(ManagerTimer::Heartbeat), 45 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +232,8 @@ async fn a_driver_that_does_not_read_hears_no_silence() {
     assert_eq!(fixture.manager.poll_timeout(), None);
     fixture.pass(100 * SECOND);
     fixture.manager.handle_reading(fixture.now, Reading::On);
-    assert_eq!(fixture.pass_to(ManagerTimer::Heartbeat), 45 * SECOND);
+    let heartbeat = fixture.pass_answered_to(ManagerTimer::Heartbeat);
+    assert_eq!(heartbeat, 45 * SECOND);
     assert_eq!(fixture.told(), ["1 disconnect: ping_timeout", "1 wait 1"]);
 }
 
@@ -201,8 +242,9 @@ async fn r21_an_unanswered_connect_is_an_error_and_is_tried_again() {
     let mut fixture = Fixture::new(&SignalingConfig::default());
     fixture.accept();
     fixture.acts();
+    // The server shows that it is there, so it has the time that it may take.
     let timer = ManagerTimer::Namespace(NamespaceTimer::Join);
-    assert_eq!(fixture.pass_to(timer), 30 * SECOND);
+    assert_eq!(fixture.pass_answered_to(timer), 30 * SECOND);
     let error = "connect_error: joining namespace / took too long: the server has 30s to answer";
     assert_eq!(fixture.told(), [format!("1 {error}"), "1 wait 1".into()]);
     assert_eq!(fixture.acts(), ["abandon 1"]);
@@ -215,10 +257,34 @@ async fn r21_an_unanswered_connect_is_an_error_and_is_tried_again() {
     fixture.open_socket(CALLS, "/calls");
     fixture.manager.connect(fixture.now, CALLS);
     assert_eq!(fixture.acts(), ["write 40/calls,"]);
-    fixture.pass_to(timer);
+    fixture.pass_answered_to(timer);
     let error = error.replace(" / ", " /calls ");
     assert_eq!(fixture.told(), [format!("2 {error}")]);
-    assert_eq!(fixture.acts(), ["write 40/calls,"]);
+    assert_eq!(fixture.acts_but_questions(), ["write 40/calls,"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_dies_before_the_reply_to_connect_is_given_up_long_before_its_limit() {
+    let mut fixture = Fixture::new(&SignalingConfig::default());
+    for (attempt, generation) in (1..4).zip(1..) {
+        fixture.accept();
+        fixture.acts();
+        fixture.told();
+        assert_eq!(fixture.pass_to(ManagerTimer::Silence), 6 * SECOND);
+        // Nothing but CONNECT may be said in a namespace before the reply.
+        assert_eq!(fixture.acts(), ["provoke 3"]);
+        assert_eq!(fixture.pass_to(ManagerTimer::PathCheck), 3 * SECOND);
+        let error = "connect_error: the connection was lost before the namespace was joined";
+        assert_eq!(
+            fixture.told(),
+            [format!("1 {error}"), format!("1 wait {attempt}")]
+        );
+        assert_eq!(fixture.acts(), [format!("abandon {generation}")]);
+        // It was never of use, so the waits grow as after any other failure.
+        let grown = SECOND * (1 << attempt);
+        let wait = fixture.pass_to(ManagerTimer::Reconnect);
+        assert!((grown / 2..=grown).contains(&wait), "{wait:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,7 +298,7 @@ async fn r22_a_refusal_is_final_and_closes_the_engine_only_for_the_last_namespac
     assert_eq!(fixture.told(), [format!("2 {error}")]);
     assert_eq!(fixture.acts(), ["write 40/calls,"]);
     fixture.pass(40 * SECOND);
-    assert_eq!(fixture.acts(), [""; 0]);
+    assert_eq!(fixture.acts_but_questions(), [""; 0]);
 
     let mut fixture = Fixture::new(&SignalingConfig::default());
     fixture.accept();
@@ -324,24 +390,67 @@ async fn a_doubted_path_shows_life_or_is_given_up_at_once() {
     fixture.manager.check_path(fixture.now);
     fixture.pass(SECOND);
     fixture.manager.check_path(fixture.now);
-    assert_eq!(fixture.acts(), ["provoke"], "one check at a time");
-    fixture.manager.handle_sign_of_life(fixture.now, 1);
+    let question = "provoke 432147483647[]";
+    assert_eq!(fixture.acts(), [question], "one check at a time");
+    fixture.hear_packet(EngineIoPacket::Noop);
     fixture.pass(3 * SECOND);
     assert_eq!(fixture.acts(), [""; 0]);
 
     fixture.manager.check_path(fixture.now);
-    fixture.hear_packet(EngineIoPacket::Noop);
+    fixture.pass(SECOND / 4);
+    fixture.manager.handle_sign_of_life(fixture.now, 1);
     fixture.pass(3 * SECOND);
-    assert_eq!(fixture.acts(), ["provoke"]);
+    assert_eq!(fixture.acts(), [question]);
 
+    // The answer to the next question may take eight times as long as that one did.
     fixture.manager.check_path(fixture.now);
-    assert_eq!(fixture.acts(), ["provoke"]);
-    assert_eq!(fixture.pass_to(ManagerTimer::PathCheck), 3 * SECOND);
+    assert_eq!(fixture.acts(), [question]);
+    assert_eq!(fixture.pass_to(ManagerTimer::PathCheck), 2 * SECOND);
     assert_eq!(fixture.acts(), ["abandon 1", "open 2 attempt 1"]);
     assert_eq!(
         fixture.told(),
         ["1 disconnect: path_check", "1 reconnect_attempt 1"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_doubted_and_a_path_without_an_answer_given_up_at_once() {
+    let mut fixture = Fixture::joined();
+    for _ in 0..3 {
+        fixture.now += 5 * SECOND;
+        fixture.hear_packet(EngineIoPacket::Noop);
+    }
+    assert_eq!(fixture.pass_to(ManagerTimer::Silence), 6 * SECOND);
+    assert_eq!(fixture.acts(), ["provoke 432147483647[]"]);
+    fixture.manager.handle_sign_of_life(fixture.now, 1);
+    assert_eq!(fixture.pass_to(ManagerTimer::Silence), 6 * SECOND);
+    fixture.acts();
+    let limit = Duration::from_millis(1500);
+    assert_eq!(fixture.pass_to(ManagerTimer::PathCheck), limit);
+    assert_eq!(fixture.acts(), ["abandon 1", "open 2 attempt 1"]);
+    assert_eq!(
+        fixture.told(),
+        ["1 disconnect: path_check", "1 reconnect_attempt 1"]
+    );
+    // Over another connection nothing is known of how long an answer takes.
+    fixture.accept();
+    fixture.hear(r#"0{"sid":"s"}"#);
+    fixture.pass_to(ManagerTimer::Silence);
+    assert_eq!(fixture.pass_to(ManagerTimer::PathCheck), 3 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_behind_a_long_message_has_time_while_that_goes_out() {
+    let mut fixture = Fixture::joined();
+    fixture.pass_to(ManagerTimer::Silence);
+    for _ in 0..5 {
+        fixture.pass(SECOND * 2);
+        fixture.manager.handle_progress(fixture.now, 1);
+    }
+    fixture.manager.handle_progress(fixture.now, 0);
+    assert_eq!(fixture.told(), [""; 0]);
+    fixture.pass_to(ManagerTimer::Silence);
+    assert_eq!(fixture.pass_to(ManagerTimer::PathCheck), 3 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]

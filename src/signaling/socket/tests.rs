@@ -259,7 +259,8 @@ async fn a_doubted_path_is_replaced_within_the_limit() {
     let doubted = Instant::now();
     let _second = script.join().await;
     connected(&mut events).await;
-    assert_eq!(doubted.elapsed().as_secs(), 3);
+    // The answer before came at once, and so would this one have.
+    assert_eq!(doubted.elapsed().as_millis(), 1500);
 
     socket.network_changed();
     let changed = Instant::now();

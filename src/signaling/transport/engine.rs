@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::dial::Dialer;
+use super::meter::Meter;
 use super::polling::PollingTransport;
 use super::probe::Prober;
 use super::websocket::WebSocketTransport;
@@ -45,6 +46,9 @@ pub struct EngineOptions {
 #[derive(Debug)]
 pub struct Engine {
     carrier: Carrier,
+    meter: Meter,
+    /// How much of what the meter counts was told.
+    told: u64,
 }
 
 /// What carries a session's packets.
@@ -65,6 +69,8 @@ pub enum EngineEvent {
     Packet(EngineIoPacket),
     /// The server showed that it is there without sending a packet.
     SignOfLife,
+    /// What is being written goes out piece by piece, so the path is alive.
+    Progress,
     /// The session moved to another transport. Nothing was lost on the way.
     Upgraded {
         /// The transport that carries it now.
@@ -180,11 +186,13 @@ impl Engine {
     }
 
     /// Asks the server for a sign of life, which it gives at once if it is there: any event of
-    /// [`next`](Self::next) that comes from the server is one.
-    pub fn provoke(&mut self) {
+    /// [`next`](Self::next) that comes from the server is one. A WebSocket has a question of its own.
+    /// Over polling `packet` is written, since the answer to any request shows that the server is
+    /// there; it must be one without any effect.
+    pub fn provoke(&mut self, packet: EngineIoPacket) {
         match &mut self.carrier {
             Carrier::WebSocket(websocket) => websocket.provoke(),
-            Carrier::Polling { polling, .. } => polling.provoke(),
+            Carrier::Polling { polling, .. } => polling.queue(packet),
         }
     }
 
@@ -215,6 +223,19 @@ impl Engine {
     }
 
     pub(in crate::signaling) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<EngineEvent, TransportError>> {
+        let event = self.poll_carrier(context)?;
+        let count = self.meter.read();
+        if event.is_pending() && count != self.told {
+            self.told = count;
+            return Poll::Ready(Ok(EngineEvent::Progress));
+        }
+        event.map(Ok)
+    }
+
+    fn poll_carrier(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<EngineEvent, TransportError>> {
@@ -315,7 +336,14 @@ impl Attempt<'_> {
                 (Carrier::Polling { polling, prober }, open)
             }
         };
-        Ok((Engine { carrier }, open))
+        let meter = self.dialer.meter();
+        let told = meter.read();
+        let engine = Engine {
+            carrier,
+            meter,
+            told,
+        };
+        Ok((engine, open))
     }
 
     /// Where a polling session may move: to a WebSocket, if that is configured and the server offers it.

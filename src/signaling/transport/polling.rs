@@ -111,12 +111,6 @@ impl PollingTransport {
         self.outbox.push_back(packet);
     }
 
-    /// Queues a pong that nobody asked for: the answer to its request shows that the server is there, and
-    /// no server minds.
-    pub(super) fn provoke(&mut self) {
-        self.queue(EngineIoPacket::Pong(String::new()));
-    }
-
     /// Whether everything queued is written, and taken by the server.
     pub(super) fn is_writable(&self) -> bool {
         self.outbox.is_empty() && !self.posts.is_busy()

@@ -290,7 +290,12 @@ impl Joined {
     fn check_empty(&self) {
         assert_eq!(self.manager.load(Self::SOCKET), Some((0, 0)));
         let timer = self.manager.poll_timeout().map(|(_, timer)| timer);
-        let own = [ManagerTimer::Heartbeat, ManagerTimer::Reconnect];
+        let own = [
+            ManagerTimer::Heartbeat,
+            ManagerTimer::Silence,
+            ManagerTimer::PathCheck,
+            ManagerTimer::Reconnect,
+        ];
         assert!(timer.is_some_and(|timer| own.contains(&timer)), "{timer:?}");
     }
 }

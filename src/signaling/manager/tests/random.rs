@@ -27,6 +27,7 @@ enum Happening {
     /// Of the present generation, or of the one before.
     Packet(Age, EngineIoPacket),
     SignOfLife,
+    Progress,
     Flow(Flow),
     Reading(Reading),
     CheckPath,
@@ -159,6 +160,7 @@ impl World {
                 manager.handle_packet(now, generation, packet);
             }
             Happening::SignOfLife => manager.handle_sign_of_life(now, generation),
+            Happening::Progress => manager.handle_progress(now, generation),
             Happening::Flow(flow) => manager.handle_flow(now, generation, flow),
             Happening::Reading(reading) => manager.handle_reading(now, reading),
             Happening::CheckPath => manager.check_path(now),
@@ -184,7 +186,7 @@ impl World {
                     self.held.insert(generation);
                 }
                 ManagerAction::Transmit { generation, .. }
-                | ManagerAction::Provoke { generation }
+                | ManagerAction::Provoke { generation, .. }
                 | ManagerAction::Close { generation } => {
                     assert!(self.held.contains(&generation), "writes to nowhere");
                 }
@@ -324,6 +326,7 @@ fn happenings() -> impl Strategy<Value = Happening> {
         2 => Just(Happening::CloseFinished),
         9 => (age, packets()).prop_map(|(age, packet)| Happening::Packet(age, packet)),
         1 => Just(Happening::SignOfLife),
+        1 => Just(Happening::Progress),
         2 => flow.prop_map(Happening::Flow),
         2 => reading.prop_map(Happening::Reading),
         1 => Just(Happening::CheckPath),

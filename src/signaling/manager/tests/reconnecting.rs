@@ -182,7 +182,7 @@ async fn an_open_connection_without_a_joined_namespace_is_not_stable() {
     let mut fixture = Fixture::new(&SignalingConfig::default());
     for attempt in 1..4 {
         fixture.accept();
-        fixture.pass_to(ManagerTimer::Namespace(NamespaceTimer::Join));
+        fixture.pass_answered_to(ManagerTimer::Namespace(NamespaceTimer::Join));
         assert_eq!(fixture.manager.attempt, attempt);
         fixture.pass_to(ManagerTimer::Reconnect);
     }

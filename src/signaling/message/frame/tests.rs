@@ -106,6 +106,25 @@ fn the_wire_format_is_one_flat_object() {
 }
 
 #[test]
+fn what_is_said_has_the_same_name_in_the_log_and_on_the_wire() {
+    let sdp = || "v=0".to_owned();
+    let ufrag = "abcd".to_owned();
+    for body in [
+        CallMessage::offer(sdp()),
+        CallMessage::Ringing,
+        CallMessage::answer(sdp()),
+        CallMessage::Candidate(candidate()),
+        CallMessage::EndOfCandidates { ufrag },
+        CallMessage::HangUp {
+            reason: HangUpReason::Busy,
+        },
+    ] {
+        let json = frame(message(1, Some(0), body.clone())).to_value();
+        assert_eq!(json["body"]["type"], body.kind());
+    }
+}
+
+#[test]
 fn fields_and_words_of_a_newer_client_are_tolerated() {
     let mut json = frame(hang_up()).to_value();
     json["colour"] = json!({"deep": [1]});

@@ -231,20 +231,35 @@ async fn r14_a_transport_that_stalls_leaves_its_time_to_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_path_that_heals_is_used_within_three_seconds() {
+async fn a_path_that_heals_is_used_within_two_seconds() {
+    let (broken_for, expected) = (Duration::from_millis(22_100), 24_000);
     let net = MemoryNet::default();
     let _server = Server::start(&net, Script::default()).await;
     net.stall(ADDRESS.ip());
     let start = Instant::now();
     let options = options(&[WebSocket]);
     let heal = async {
-        sleep(Duration::from_secs(22)).await;
+        sleep(broken_for).await;
         net.heal(ADDRESS.ip());
     };
     let (opened, ()) = tokio::join!(open(&net, &options), heal);
     opened.expect("a session");
-    assert_eq!(start.elapsed().as_secs(), 24);
+    assert_eq!(start.elapsed().as_millis(), expected);
     assert_eq!(net.opened(), 1);
+
+    // And so are name servers.
+    let net = MemoryNet::default();
+    let _server = Server::start(&net, Script::default()).await;
+    net.stall_name("relay.example");
+    let start = Instant::now();
+    let heal = async {
+        sleep(broken_for).await;
+        net.heal_name("relay.example");
+    };
+    let (opened, ()) = tokio::join!(open(&net, &options), heal);
+    opened.expect("a session");
+    assert_eq!(start.elapsed().as_millis(), expected);
+    assert_eq!(net.dialled(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,8 +267,8 @@ async fn addresses_are_tried_in_turn() {
     let (dead, refusing) = ([198, 51, 100, 1].into(), [198, 51, 100, 2].into());
     for (addresses, expected) in [
         (vec![refusing, ADDRESS.ip()], 0),
-        (vec![dead, ADDRESS.ip()], 3),
-        (vec![dead, refusing, ADDRESS.ip()], 3),
+        (vec![dead, ADDRESS.ip()], 250),
+        (vec![dead, refusing, ADDRESS.ip()], 250),
         (vec![ADDRESS.ip(), dead], 0),
     ] {
         let net = MemoryNet::default();
@@ -263,7 +278,7 @@ async fn addresses_are_tried_in_turn() {
         let start = Instant::now();
         let opened = open(&net, &options(&[WebSocket])).await;
         opened.expect("a session");
-        assert_eq!(start.elapsed().as_secs(), expected, "{addresses:?}");
+        assert_eq!(start.elapsed().as_millis(), expected, "{addresses:?}");
     }
 }
 

@@ -164,14 +164,14 @@ async fn a_provoked_server_gives_a_sign_of_life() {
         let _server = Server::start(&net, Script::default()).await;
         let (mut engine, _) = open(&net, &options(&[transport])).await.expect("a session");
         check_quiet(&mut engine, Duration::from_secs(1)).await;
-        engine.provoke();
+        engine.provoke(EngineIoPacket::Pong(String::new()));
         let event = timeout(Duration::from_millis(10), engine.next()).await;
         assert!(
             matches!(event, Ok(Ok(EngineEvent::SignOfLife))),
             "{event:?}"
         );
         net.freeze_all();
-        engine.provoke();
+        engine.provoke(EngineIoPacket::Pong(String::new()));
         check_quiet(&mut engine, Duration::from_mins(1)).await;
     }
 }

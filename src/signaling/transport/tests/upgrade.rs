@@ -22,7 +22,10 @@ async fn session(net: &MemoryNet) -> Engine {
 async fn next_upgrade(engine: &mut Engine) -> EngineEvent {
     loop {
         let event = next(engine).await.expect("alive");
-        if !matches!(event, EngineEvent::Packet(_) | EngineEvent::SignOfLife) {
+        if matches!(
+            event,
+            EngineEvent::Upgraded { .. } | EngineEvent::UpgradeFailed { .. }
+        ) {
             return event;
         }
     }
