@@ -353,7 +353,7 @@ proptest! {
         world.check_heard(2, 0, Extent::SomeInOrder);
         let is_offer = |body: &CallMessage| matches!(body, CallMessage::Offer { .. });
         let has_rung = world.clients[2].heard.iter().any(is_offer);
-        prop_assert_eq!(world.clients[2].left_out > 0, has_rung);
+        prop_assert!(world.clients[2].left_out > 0 || !has_rung);
         prop_assert_eq!((world.clients[0].left_out, world.clients[1].left_out), (0, 0));
         world.check_end();
     }
