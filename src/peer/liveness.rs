@@ -58,6 +58,8 @@ async fn closing_loses_no_socket() {
     offerer.connection.close().await;
     sleep(Duration::from_secs(1)).await;
     let told = told(&mut offerer, Duration::from_secs(10)).await;
-    let lost = told.iter().any(|event| matches!(event, PeerEvent::SocketLost { .. }));
+    let lost = told
+        .iter()
+        .any(|event| matches!(event, PeerEvent::SocketLost { .. }));
     assert!(!lost, "{told:?}");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
+use super::milestones::PacketMoments;
 use crate::fault::{FrameWay, MessageName};
 use crate::trace::digest::Chain;
 use crate::trace::{
@@ -65,6 +66,8 @@ pub struct Facts {
     pub wires: BTreeMap<HostName, Vec<WireFact>>,
     /// How many live sockets each device had at the signaling server, from each change on.
     pub sockets: BTreeMap<String, Vec<(Duration, u64)>>,
+    /// When each host first sent or got what only packets show, in the latest call.
+    pub packets: BTreeMap<HostName, PacketMoments>,
     /// When the latest event of the run was.
     pub last: Duration,
 }
@@ -165,11 +168,26 @@ impl Observer for FactCollector {
                 .entry(event.host.clone())
                 .or_default()
                 .push(event.at),
-            EventKind::App(app) => facts.app.push(Fact {
-                at: event.at,
-                peer: event.host.clone(),
-                event: app.clone(),
-            }),
+            EventKind::App(app) => {
+                if matches!(app, AppEvent::Calling { .. }) {
+                    facts.packets.clear();
+                }
+                facts.app.push(Fact {
+                    at: event.at,
+                    peer: event.host.clone(),
+                    event: app.clone(),
+                });
+            }
+            EventKind::PacketSent(packet) => facts
+                .packets
+                .entry(event.host.clone())
+                .or_default()
+                .note_sent(event.at, packet),
+            EventKind::PacketDelivered(packet) => facts
+                .packets
+                .entry(event.host.clone())
+                .or_default()
+                .note_delivered(event.at, packet),
             EventKind::Log { level, text, .. } if *level == Level::ERROR => {
                 facts.errors.push(ErrorLine {
                     at: event.at,
