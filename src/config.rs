@@ -159,8 +159,8 @@ pub struct AcceptanceWaits {
     pub server_reflexive: Duration,
     /// For peer-reflexive candidates. Default 400 ms.
     pub peer_reflexive: Duration,
-    /// For relayed candidates. Default 1.5 s: some seven round trips of 80 ms, with losses, before a
-    /// relay is taken for want of a direct path.
+    /// For relayed candidates. Default 1.4 s: a direct path is valid within some two round trips, so there
+    /// is room for losses, or for a round trip of 300 ms, before a relay is taken for want of one.
     pub relayed: Duration,
 }
 
@@ -288,7 +288,7 @@ impl Default for AcceptanceWaits {
             host: Duration::ZERO,
             server_reflexive: Duration::from_millis(200),
             peer_reflexive: Duration::from_millis(400),
-            relayed: Duration::from_millis(1500),
+            relayed: Duration::from_millis(1400),
         }
     }
 }

@@ -162,6 +162,10 @@ pub enum FailureCause {
     FaultWithoutEffect,
     /// A client had more connections to the signaling server than one session uses.
     SocketsLeft,
+    /// An allocation at a TURN server outlived its call.
+    AllocationsLeft,
+    /// A client sent media to who had answered no check for half a minute.
+    NoConsent,
     /// A client handed a signaling message up that was not sent, or twice.
     MessageDoubled,
 }

@@ -257,6 +257,9 @@ impl Session {
             PeerEvent::SocketLost { address } => {
                 debug!(call = %call.id, %address, "a media socket is dead");
             }
+            PeerEvent::ConsentLost => {
+                debug!(call = %call.id, "the other side's consent has expired")
+            }
             PeerEvent::ClosedByPeer => debug!(call = %call.id, "the other side closed the media"),
             PeerEvent::DtlsConnected => {
                 let mut clock = tokio::time::interval(PACKET_INTERVAL);

@@ -35,6 +35,8 @@ struct State {
     sockets: BTreeMap<SocketAddr, mpsc::UnboundedSender<Arrival>>,
     ports_given: u16,
     server: Vec<IpAddr>,
+    muted: Vec<IpAddr>,
+    media_sent: BTreeMap<IpAddr, usize>,
 }
 
 /// One host on a cable.
@@ -89,6 +91,21 @@ impl Cable {
         })
         .await
         .expect("a valid configuration")
+    }
+
+    /// Loses whatever is sent from `address` from now on.
+    pub(super) fn mute(&self, address: &str) {
+        let muted = parsed(&[address]);
+        self.with(|state| state.muted.extend(muted));
+    }
+
+    /// How many datagrams of media were sent from `address` so far.
+    pub(super) fn media_sent(&self, address: &str) -> usize {
+        let sum = |state: &mut State| {
+            let sent = parsed(&[address]).into_iter();
+            sent.filter_map(|each| state.media_sent.get(&each)).sum()
+        };
+        self.with(sum)
     }
 
     /// Closes every socket at `address` from outside, as a system does when an interface is gone.
@@ -167,6 +184,17 @@ impl DatagramSocket for Socket {
             return Err(io::ErrorKind::NetworkUnreachable.into());
         }
         self.cable.with(|state| {
+            let own = self.address.ip();
+            // RFC 7983 section 7.
+            if payload
+                .first()
+                .is_some_and(|first| (128..=191).contains(first))
+            {
+                *state.media_sent.entry(own).or_default() += 1;
+            }
+            if state.muted.contains(&own) {
+                return;
+            }
             if let Some(socket) = state.sockets.get(&remote) {
                 // The socket may be gone, like any other receiver.
                 let _ = socket.send((payload.to_vec(), self.address));
