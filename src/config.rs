@@ -164,6 +164,20 @@ pub enum TransportKind {
 }
 
 /// How the client finds and keeps a path for audio, over IPv4 and IPv6 alike.
+///
+/// What the defaults give: from the answer to steady audio on both sides, in milliseconds, over every kind
+/// of NAT against every other and with UDP blocked (`ringtrue matrix --timings`, seed 1, no loss). Of each
+/// pair of figures the first is the median and the second what 95 % do not exceed; 500 ms of it are the 25
+/// packets by which audio is recognized. Before, the agent waited for its relays between its checks, and
+/// [`AcceptanceWaits::relayed`] was 1.5 s.
+///
+/// | round trip | direct | relayed | direct before | relayed before |
+/// |---|---|---|---|---|
+/// | 20 ms | 1025, 1080 | 2135, 2160 | 1040, 1070 | 2240, 2260 |
+/// | 80 ms | 1285, 1395 | 2365, 2430 | 1350, 1690 | 2480, 2530 |
+/// | 300 ms | 2275, 2765 | 3355, 3370 | 3220, 3540 | 3460, 3620 |
+///
+/// At 300 ms a relay was taken before where a direct path was possible in 15 of 100 calls, and in none now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IceConfig {
     /// STUN and TURN servers. Default: the list that got through in the field. All are asked at the
@@ -215,8 +229,8 @@ pub struct AcceptanceWaits {
     pub server_reflexive: Duration,
     /// For peer-reflexive candidates. Default 400 ms.
     pub peer_reflexive: Duration,
-    /// For relayed candidates. Default 1.5 s: some seven round trips of 80 ms, with losses, before a
-    /// relay is taken for want of a direct path.
+    /// For relayed candidates. Default 1.4 s: a direct path is valid within some two round trips, so there
+    /// is room for losses, or for a round trip of 300 ms, before a relay is taken for want of one.
     pub relayed: Duration,
 }
 
@@ -371,7 +385,7 @@ impl Default for AcceptanceWaits {
             host: Duration::ZERO,
             server_reflexive: Duration::from_millis(200),
             peer_reflexive: Duration::from_millis(400),
-            relayed: Duration::from_millis(1500),
+            relayed: Duration::from_millis(1400),
         }
     }
 }

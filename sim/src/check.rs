@@ -1,12 +1,16 @@
 //! What judges a run. Checkers read the trace and the scenario, never the inside of a client.
 
 pub mod call;
+pub mod consent;
+pub mod datagram;
 pub mod delivery;
 pub mod effect;
 pub mod expectation;
 pub mod facts;
 pub mod kept;
 pub mod live_sockets;
+pub mod milestones;
 pub mod oracle;
 pub mod outage;
+pub mod remains;
 pub mod verdict;

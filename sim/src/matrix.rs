@@ -11,6 +11,7 @@ use ringtrue::config::TransportPolicy;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
+use crate::check::milestones::Timings;
 use crate::check::oracle::{self, Layer, Prediction, Reach, Side};
 use crate::net::firewall::{FirewallConfig, Passage};
 use crate::net::link::{LinkConfig, LinkPair};
@@ -128,6 +129,8 @@ pub struct CellResult {
     pub selected: [Option<CandidateType>; 2],
     /// From the answer to audio on both sides.
     pub time_to_audio: Option<Duration>,
+    /// Where that time went.
+    pub timings: Timings,
     /// Whether the run was as predicted, and nothing else was wrong with it.
     pub verdict: Verdict,
 }
@@ -381,6 +384,7 @@ impl Cell {
             actual,
             selected: [CONTROLLING, CONTROLLED].map(|peer| report.selected.get(peer).copied()),
             time_to_audio: report.time_to_audio(),
+            timings: report.timings,
             verdict: if agrees {
                 Verdict::Agrees
             } else {

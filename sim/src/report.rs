@@ -12,6 +12,8 @@ use serde::Serialize;
 
 pub use ringtrue::candidates::CandidateType;
 
+use crate::check::milestones::Timings;
+
 /// What came of one run. Serialized, it has exactly the keys that programs are promised.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -50,6 +52,9 @@ pub struct Report {
     /// at which a fault can cut them.
     #[serde(skip)]
     pub signaling_frames: BTreeMap<String, FrameCount>,
+    /// Where the time from the answer to audio went.
+    #[serde(skip)]
+    pub timings: Timings,
     /// What happened, in its order.
     #[serde(skip)]
     pub timeline: Vec<TimelineEntry>,
@@ -157,6 +162,10 @@ pub enum FailureCause {
     FaultWithoutEffect,
     /// A client had more connections to the signaling server than one session uses.
     SocketsLeft,
+    /// An allocation at a TURN server outlived its call.
+    AllocationsLeft,
+    /// A client sent media to who had answered no check for half a minute.
+    NoConsent,
     /// A client handed a signaling message up that was not sent, or twice.
     MessageDoubled,
 }

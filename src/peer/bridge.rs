@@ -9,8 +9,11 @@
 //! sockets stand for the whole host, and the bridge chooses the family.
 
 mod address;
+mod consent;
 mod datagram;
 mod families;
+mod pacer;
+mod relays;
 mod stun;
 mod traffic;
 mod turn_stream;
@@ -23,6 +26,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha12Rng;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -33,6 +38,7 @@ pub(crate) use self::address::{real_of, virtual_of};
 use self::datagram::Datagram;
 pub(crate) use self::families::{Family, is_candidate};
 use self::families::{HostAddresses, Purpose, ServerAddresses};
+use self::relays::{Access, Relays};
 use self::stun::Header;
 use self::traffic::{Inbound, Outbound, Packet, Traffic};
 use self::turn_stream::Link;
@@ -86,6 +92,8 @@ pub(crate) enum BridgeEvent {
     /// The socket at this address is dead. Told of the first one only: what kills one socket, as a
     /// lost interface or a system that closes the sockets of a sleeping app, kills the others too.
     SocketLost(SocketAddr),
+    /// The other side has not answered a check of the path in use for 30 s. Nothing more is sent on it.
+    ConsentLost,
 }
 
 /// Who is told. Called from within tasks of the bridge, so it must not wait.
@@ -110,6 +118,8 @@ struct Inner {
     tasks: Mutex<JoinSet<()>>,
     schedule_moved: Notify,
     flushed: Notify,
+    /// Something came for the bridge itself.
+    answered: Notify,
     /// Whether a server over UDP has granted an allocation.
     relayed_over_udp: watch::Sender<bool>,
     /// How long those over TCP wait for that.
@@ -179,13 +189,26 @@ impl Bridge {
             .iter()
             .map(|(place, server)| (*place, server.transport))
             .collect();
+        let relays = named.iter().filter_map(|(place, server)| {
+            let access = Access {
+                transport: server.transport,
+                credentials: server.turn.clone()?,
+            };
+            Some((*place, access))
+        });
+        let relays = Relays::new(relays.collect());
         let state = State {
             sockets: BTreeMap::new(),
             servers: transports
                 .keys()
                 .map(|place| (*place, Server::Resolving(Vec::new())))
                 .collect(),
-            traffic: Traffic::new(transports, backup_ping_interval),
+            traffic: Traffic::new(
+                transports,
+                relays,
+                ChaCha12Rng::from_rng(&mut rand::rng()),
+                backup_ping_interval,
+            ),
             server_of: BTreeMap::new(),
             links: BTreeMap::new(),
             socket_lost: false,
@@ -201,6 +224,7 @@ impl Bridge {
             tasks: Mutex::new(JoinSet::new()),
             schedule_moved: Notify::new(),
             flushed: Notify::new(),
+            answered: Notify::new(),
             relayed_over_udp: watch::Sender::new(false),
             udp_head_start: if servers.iter().any(UsableServer::relays_over_udp) {
                 turn_stream::UDP_HEAD_START
@@ -250,11 +274,12 @@ impl Bridge {
         }
     }
 
-    /// The agent reads checks from now on: hands over those that came early.
-    pub(crate) fn begin_checks(&self) {
+    /// The agent reads checks from now on, of one who signs with `remote_password`: hands over those that came early.
+    pub(crate) fn begin_checks(&self, remote_password: &str) {
         let inner = Arc::clone(&self.inner);
+        let password = remote_password.to_owned();
         self.inner.spawn(async move {
-            let held = inner.state().traffic.begin_checks();
+            let held = inner.state().traffic.begin_checks(&password);
             for packet in held {
                 inner.deliver(packet).await;
             }
@@ -264,9 +289,17 @@ impl Bridge {
     /// Ends every exchange with a server that has not been answered, so that nothing waits for it.
     /// Releasing a TURN allocation still works.
     pub(crate) async fn refuse_all(&self) {
-        let answers = self.inner.state().traffic.refuse_all();
+        let answers = self.inner.state().traffic.refuse_all(Instant::now());
+        self.inner.schedule_moved.notify_one();
         for answer in answers {
             self.inner.deliver(answer).await;
+        }
+    }
+
+    /// Waits until every server has confirmed that this agent's allocations are released.
+    pub(crate) async fn released(&self) {
+        while !self.inner.state().traffic.all_released() {
+            self.inner.answered.notified().await;
         }
     }
 
@@ -375,7 +408,7 @@ impl Inner {
     /// Sends what the agent sends, and what is due, until the bridge is dropped.
     async fn carry_outbound(self: Arc<Self>, mut packets: mpsc::Receiver<Packet>) {
         loop {
-            let due = self.state().traffic.next_due();
+            let due = self.state().traffic.next_due(Instant::now());
             tokio::select! {
                 biased;
                 packet = packets.recv() => match packet {
@@ -398,6 +431,16 @@ impl Inner {
         let verdict = self.state().traffic.outbound(Instant::now(), &packet);
         match verdict {
             Outbound::Send => self.send(packet).await,
+            Outbound::Instead(instead) => {
+                for packet in instead.send {
+                    self.send(packet).await;
+                }
+                if let Some(answer) = instead.answer {
+                    self.deliver(answer).await;
+                }
+            }
+            Outbound::Later | Outbound::Never => {}
+            Outbound::ConsentLost => (self.listener)(BridgeEvent::ConsentLost),
             Outbound::Refuse(answer) => self.deliver(answer).await,
             Outbound::AlreadySent => {}
         }
@@ -567,7 +610,7 @@ impl Inner {
     /// A packet arrived for the agent.
     async fn arrived(&self, packet: Packet) {
         let source = packet.remote;
-        let (verdict, schedule_moved) = self.state().traffic.inbound(packet);
+        let (verdict, schedule_moved) = self.state().traffic.inbound(Instant::now(), packet);
         if schedule_moved {
             self.schedule_moved.notify_one();
         }
@@ -582,7 +625,10 @@ impl Inner {
             }
             Inbound::Held => {}
             Inbound::Consumed(reason) => {
-                tracing::trace!(source = %redaction::address(source), reason, "datagram consumed by the bridge");
+                tracing::trace!(
+                    source = %redaction::address(source), reason, "datagram consumed by the bridge"
+                );
+                self.answered.notify_one();
             }
         }
     }

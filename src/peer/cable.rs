@@ -35,7 +35,8 @@ struct State {
     sockets: BTreeMap<SocketAddr, mpsc::UnboundedSender<Arrival>>,
     ports_given: u16,
     server: Vec<IpAddr>,
-    media: BTreeMap<IpAddr, usize>,
+    muted: Vec<IpAddr>,
+    media_sent: BTreeMap<IpAddr, usize>,
 }
 
 impl State {
@@ -80,11 +81,6 @@ impl Cable {
         self.with(|state| state.carry(source, destination, payload));
     }
 
-    /// How many datagrams a host has sent that are RTP or RTCP by their first byte.
-    pub(super) fn media_sent(&self, address: IpAddr) -> usize {
-        self.with(|state| state.media.get(&address).copied().unwrap_or_default())
-    }
-
     /// Puts a STUN and TURN server at `addresses`, port 3478, which relays from `relay`.
     pub(crate) async fn serve(&self, addresses: &[&str], relay: &str) -> Server {
         let [relay] = parsed(&[relay])[..] else {
@@ -109,6 +105,21 @@ impl Cable {
         })
         .await
         .expect("a valid configuration")
+    }
+
+    /// Loses whatever is sent from `address` from now on.
+    pub(super) fn mute(&self, address: &str) {
+        let muted = parsed(&[address]);
+        self.with(|state| state.muted.extend(muted));
+    }
+
+    /// How many datagrams of media were sent from `address` so far.
+    pub(super) fn media_sent(&self, address: &str) -> usize {
+        let sum = |state: &mut State| {
+            let sent = parsed(&[address]).into_iter();
+            sent.filter_map(|each| state.media_sent.get(&each)).sum()
+        };
+        self.with(sum)
     }
 
     /// Closes every socket at `address` from outside, as a system does when an interface is gone.
@@ -187,12 +198,16 @@ impl DatagramSocket for Socket {
             return Err(io::ErrorKind::NetworkUnreachable.into());
         }
         self.cable.with(|state| {
+            let own = self.address.ip();
             // RFC 7983 section 7.
             if payload
                 .first()
                 .is_some_and(|first| (128..=191).contains(first))
             {
-                *state.media.entry(self.address.ip()).or_default() += 1;
+                *state.media_sent.entry(own).or_default() += 1;
+            }
+            if state.muted.contains(&own) {
+                return;
             }
             state.carry(self.address, remote, payload);
         });

@@ -89,6 +89,9 @@ pub enum PeerEvent {
         /// Where the socket was.
         address: SocketAddr,
     },
+    /// The other side has not answered a check for 30 s (RFC 7675 section 5.1). Nothing more is sent on the
+    /// selected pair, and only a restart brings audio back.
+    ConsentLost,
     /// The other side closed the connection.
     ClosedByPeer,
     /// The connection cannot go on. Close it.

@@ -38,12 +38,19 @@ use crate::redaction;
 /// (RFC 8445 section 5.1.2.1 leaves the value open).
 const LOCAL_PREFERENCE_LESS_OVER_TCP: u32 = 1 << 15;
 
-/// How often the selected pair is checked once it is selected.
-const CONSENT_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the agent offers a check of the selected pair. The bridge lets pass those that consent asks
+/// for.
+const CHECK_OFFER_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How long gathering may go on after the end was asked for, so that an allocation under way can
-/// still be released instead of being forgotten on its server.
-const GATHERING_GRACE: Duration = Duration::from_millis(500);
+/// How long gathering may take to end once every question of it has been refused.
+const GATHERING_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long the agent's last packets may take to leave.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long the release of an allocation is repeated: four times over a network that loses packets.
+/// Without it an allocation lives for ten minutes more, and counts against the quota of its user.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long the end of a generation is waited for. It goes on in the background.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -72,6 +79,8 @@ pub(crate) enum GenerationEvent {
     /// The system has closed the socket at this address, and most likely all others with it. Told
     /// once.
     SocketLost(SocketAddr),
+    /// The other side has agreed to nothing for 30 s, and nothing more is sent to it.
+    ConsentLost,
 }
 
 /// The two ends of the selected pair.
@@ -137,6 +146,7 @@ impl Generation {
         let listener = Box::new(move |event| {
             let event = match event {
                 BridgeEvent::SocketLost(address) => GenerationEvent::SocketLost(address),
+                BridgeEvent::ConsentLost => GenerationEvent::ConsentLost,
             };
             // Nobody listens once the connection is closed.
             let _ = to.send(event);
@@ -250,7 +260,7 @@ impl Generation {
     ) -> impl Future<Output = Result<Arc<dyn Conn + Send + Sync>, PeerFailure>> + Send + 'static
     {
         let parts = self.parts();
-        parts.bridge.begin_checks();
+        parts.bridge.begin_checks(remote.pwd());
         let agent = Arc::clone(&parts.agent);
         let (ufrag, pwd) = (remote.ufrag().to_owned(), remote.pwd().to_owned());
         async move {
@@ -332,7 +342,7 @@ fn agent_config(
         multicast_dns_mode: MulticastDnsMode::Disabled,
         disconnected_timeout: Some(ice.receiving_timeout),
         failed_timeout: Some(ice.failed_timeout),
-        keepalive_interval: Some(CONSENT_INTERVAL),
+        keepalive_interval: Some(CHECK_OFFER_INTERVAL),
         udp_network: if has_v6 {
             let (first, last) = IPV6_HOST_PORTS;
             UDPNetwork::Ephemeral(EphemeralUDP::new(first, last).expect("first to last"))
@@ -511,21 +521,26 @@ fn ice_state(state: ConnectionState) -> Option<IceState> {
 /// Ends an agent. An agent that is closed while it gathers keeps the candidates it finds later,
 /// and their tasks, for ever: so gathering ends first.
 async fn shut_down(mut parts: Parts) {
+    parts.bridge.refuse_all().await;
     if *parts.gathering.borrow() == Gathering::Begun {
         let complete = |state: &Gathering| *state == Gathering::Complete;
-        if timeout(GATHERING_GRACE, parts.gathering.wait_for(complete))
+        if timeout(GATHERING_TIMEOUT, parts.gathering.wait_for(complete))
             .await
             .is_err()
         {
-            parts.bridge.refuse_all().await;
-            let _ = timeout(GATHERING_GRACE, parts.gathering.wait_for(complete)).await;
+            tracing::debug!("still gathering after {GATHERING_TIMEOUT:?}");
         }
     }
-    parts.bridge.refuse_all().await;
     if let Err(error) = parts.agent.close().await {
         tracing::debug!(error = %redaction::scrubbed(error), "closing the ICE agent");
     }
     // The release of a TURN allocation may still be inside the virtual network.
-    let _ = timeout(GATHERING_GRACE, parts.bridge.flush()).await;
+    let _ = timeout(FLUSH_TIMEOUT, parts.bridge.flush()).await;
+    if timeout(RELEASE_TIMEOUT, parts.bridge.released())
+        .await
+        .is_err()
+    {
+        tracing::debug!("a relay has not confirmed the end of its allocation");
+    }
     parts.bridge.close().await;
 }

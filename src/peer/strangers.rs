@@ -46,7 +46,7 @@ async fn meet(role: IceRole, believed: Option<Fingerprint>) -> Outcome {
     let other = side_on(cable.host(&[OTHER]), other_role, ice());
     let announced = introduce(role, &victim, &other, believed);
     let mut outcome = talk(&cable, victim, other, &announced).await;
-    outcome.sent = cable.media_sent(address(VICTIM));
+    outcome.sent = cable.media_sent(VICTIM);
     outcome
 }
 

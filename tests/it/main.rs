@@ -2,6 +2,7 @@
 
 mod calls;
 mod command_line;
+mod consent;
 mod crash;
 mod determinism;
 mod drops;

@@ -7,8 +7,12 @@ use serde_json::Value;
 
 use crate::support::{ringtrue, stdout};
 
-/// What the matrix is asked to hold to at a round trip of 80 ms without loss.
-const AUDIO_WITHIN_MS: u64 = 5_000;
+/// What the slowest twentieth of the calls may exceed at a round trip of 80 ms without loss, by how they
+/// came out.
+const AUDIO_WITHIN_MS: [(&str, u64); 2] = [("direct", 1_500), ("relayed", 2_500)];
+
+/// What no call may exceed then.
+const AUDIO_WITHIN_MS_MAX: u64 = 3_500;
 
 static JSON: LazyLock<Output> = LazyLock::new(|| ringtrue(&["matrix", "--json"]));
 
@@ -29,9 +33,27 @@ fn the_matrix_agrees_with_the_oracle_in_every_cell() {
         let reaches = cell["actual"] != "unreachable";
         let audio = cell["audio_connected_ms"].as_u64();
         assert_eq!(audio.is_some(), reaches, "{cell}");
-        assert!(audio.is_none_or(|time| time <= AUDIO_WITHIN_MS), "{cell}");
+        assert!(
+            audio.is_none_or(|time| time <= AUDIO_WITHIN_MS_MAX),
+            "{cell}"
+        );
     }
     assert_eq!(JSON.status.code(), Some(0));
+}
+
+#[test]
+fn nineteen_of_twenty_calls_have_audio_soon() {
+    let cells = cells();
+    for (reach, within) in AUDIO_WITHIN_MS {
+        let reached = cells.iter().filter(|cell| cell["actual"] == reach);
+        let mut times: Vec<u64> = reached
+            .map(|cell| cell["audio_connected_ms"].as_u64().expect("it has audio"))
+            .collect();
+        times.sort_unstable();
+        let rank = (times.len() * 95).div_ceil(100);
+        let time = times[rank - 1];
+        assert!(time <= within, "{reach}: {time} ms");
+    }
 }
 
 #[test]
@@ -43,7 +65,7 @@ fn a_cell_has_the_promised_keys_and_no_others() {
 
 #[test]
 fn the_matrix_is_a_table() {
-    insta::assert_snapshot!(stdout(&ringtrue(&["matrix", "--seed", "1"])));
+    insta::assert_snapshot!(stdout(&ringtrue(&["matrix", "--seed", "1", "--timings"])));
 }
 
 #[test]
@@ -62,8 +84,8 @@ fn what_no_matrix_can_be_made_of_is_refused() {
 }
 
 #[test]
-fn the_matrix_agrees_with_the_oracle_behind_carriers_and_with_losses() {
-    for arguments in [["--layers", "2"], ["--loss", "5"]] {
+fn the_matrix_agrees_with_the_oracle_behind_carriers_and_with_losses_and_far_away() {
+    for arguments in [["--layers", "2"], ["--loss", "5"], ["--rtt", "300"]] {
         let mut command = vec!["matrix", "--seed", "1"];
         command.extend(arguments);
         let output = ringtrue(&command);

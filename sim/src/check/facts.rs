@@ -1,11 +1,16 @@
 //! What the checkers remember of a trace.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::Level;
 
+use super::consent::ConsentWatch;
+use super::datagram::Datagram;
+use super::milestones::PacketMoments;
+use super::remains::Allocation;
 use crate::fault::{FrameWay, MessageName};
 use crate::trace::digest::Chain;
 use crate::trace::{
@@ -65,6 +70,12 @@ pub struct Facts {
     pub wires: BTreeMap<HostName, Vec<WireFact>>,
     /// How many live sockets each device had at the signaling server, from each change on.
     pub sockets: BTreeMap<String, Vec<(Duration, u64)>>,
+    /// When each host first sent or got what only packets show, in the latest call.
+    pub packets: BTreeMap<HostName, PacketMoments>,
+    /// The allocations at the TURN servers, in order of their making.
+    pub allocations: Vec<Allocation>,
+    /// What each host has sent without consent.
+    pub consents: BTreeMap<HostName, ConsentWatch>,
     /// When the latest event of the run was.
     pub last: Duration,
 }
@@ -138,6 +149,28 @@ impl Facts {
         (first.len() >= 2).then(|| first.into_values().max())?
     }
 
+    /// The latest allocation with this address.
+    fn allocation(&mut self, relayed: SocketAddr) -> Option<&mut Allocation> {
+        let mut allocations = self.allocations.iter_mut();
+        allocations.rfind(|allocation| allocation.relayed == relayed)
+    }
+
+    fn note_allocation(&mut self, at: Duration, change: AllocationChange) {
+        match change {
+            AllocationChange::Made(relayed) => self.allocations.push(Allocation {
+                relayed,
+                made: at,
+                ended: None,
+                owner: None,
+            }),
+            AllocationChange::Ended(relayed) => {
+                if let Some(allocation) = self.allocation(relayed) {
+                    allocation.ended = Some(at);
+                }
+            }
+        }
+    }
+
     fn sent_at(&self, peer: &str, message: MessageName) -> &[Duration] {
         let sent = self.sent.get(peer).and_then(|sent| sent.get(&message));
         sent.map_or(&[], Vec::as_slice)
@@ -165,11 +198,46 @@ impl Observer for FactCollector {
                 .entry(event.host.clone())
                 .or_default()
                 .push(event.at),
-            EventKind::App(app) => facts.app.push(Fact {
-                at: event.at,
-                peer: event.host.clone(),
-                event: app.clone(),
-            }),
+            EventKind::App(app) => {
+                if matches!(app, AppEvent::Calling { .. }) {
+                    facts.packets.clear();
+                }
+                facts.app.push(Fact {
+                    at: event.at,
+                    peer: event.host.clone(),
+                    event: app.clone(),
+                });
+            }
+            EventKind::PacketSent(packet) => {
+                facts
+                    .packets
+                    .entry(event.host.clone())
+                    .or_default()
+                    .note_sent(event.at, packet);
+                facts
+                    .consents
+                    .entry(event.host.clone())
+                    .or_default()
+                    .note_sent(event.at, packet);
+            }
+            EventKind::PacketDelivered(packet) => {
+                facts
+                    .packets
+                    .entry(event.host.clone())
+                    .or_default()
+                    .note_delivered(event.at, packet);
+                facts
+                    .consents
+                    .entry(event.host.clone())
+                    .or_default()
+                    .note_delivered(event.at, packet);
+                if let Datagram::Stun(message) = Datagram::read(&packet.payload)
+                    && let Some(relayed) = message.relayed()
+                    && let Some(allocation) = facts.allocation(relayed)
+                {
+                    allocation.owner.get_or_insert_with(|| event.host.clone());
+                }
+            }
             EventKind::Log { level, text, .. } if *level == Level::ERROR => {
                 facts.errors.push(ErrorLine {
                     at: event.at,
@@ -183,7 +251,9 @@ impl Observer for FactCollector {
                 text,
             } if *level == Level::DEBUG => {
                 let host = &event.host;
-                if let Some(kind) = message_kind(target, text, "sent") {
+                if let Some(change) = allocation_change(target, text) {
+                    facts.note_allocation(event.at, change);
+                } else if let Some(kind) = message_kind(target, text, "sent") {
                     let counts = facts.messages.entry(host.clone()).or_default();
                     *counts.sent.entry(kind.to_owned()).or_default() += 1;
                     if let Some(message) = message_name(kind) {
@@ -242,6 +312,26 @@ fn message_name(kind: &str) -> Option<MessageName> {
         "offer" => Some(MessageName::Offer),
         "answer" => Some(MessageName::Answer),
         "candidate" => Some(MessageName::Candidate),
+        _ => None,
+    }
+}
+
+/// What became of an allocation, by its relayed address.
+enum AllocationChange {
+    Made(SocketAddr),
+    Ended(SocketAddr),
+}
+
+/// What a log line of a TURN server says of an allocation.
+fn allocation_change(target: &str, text: &str) -> Option<AllocationChange> {
+    let line = target
+        .starts_with("ringtrue_sim::server::turn")
+        .then(|| text.strip_prefix("allocation "))??;
+    let (change, address) = line.split_once(" relayed=")?;
+    let address = address.parse().ok()?;
+    match change {
+        "made" => Some(AllocationChange::Made(address)),
+        "ended" => Some(AllocationChange::Ended(address)),
         _ => None,
     }
 }

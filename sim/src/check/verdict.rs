@@ -6,6 +6,7 @@ use std::time::Duration;
 use ringtrue::client::EndReason;
 
 use super::call::LastCall;
+use super::consent::without_consent;
 use super::delivery::doubled;
 use super::effect::without_effect;
 use super::expectation::{Kept, Observed, unmet};
@@ -13,6 +14,7 @@ use super::facts::Facts;
 use super::kept::{Gap, PathLoss, WINDOW, first_gap, first_gap_outside};
 use super::live_sockets::left_behind;
 use super::outage::{Outage, Span, last_healing, outages};
+use super::remains::left_allocated;
 use crate::net::link::LinkConfig;
 use crate::report::{Failure, FailureCause, Outcome};
 use crate::scenario::model::{BACK_WITHIN, Expectation, Network, Scenario};
@@ -58,6 +60,8 @@ pub fn failures(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Fail
     failures.extend(without_effect(&scenario.faults, facts));
     failures.extend(left_behind(facts));
     failures.extend(doubled(facts));
+    failures.extend(left_allocated(scenario, facts));
+    failures.extend(without_consent(scenario, facts));
     failures
 }
 

@@ -9,7 +9,7 @@ use crate::matrix::{Behaviour, CellResult, Conditions, Layers, Verdict, cells};
 use crate::net::loss::Probability;
 use crate::probe::{Agreement, ProbeError, classify_nat};
 use crate::report::PacketOrEvent;
-use crate::report::matrix::{difference, legend, summary, table};
+use crate::report::matrix::{difference, legend, summary, table, timings};
 use crate::report::text::{self, Colour};
 use crate::scenario::Scenario;
 use crate::scenario::value::parse_percentage;
@@ -33,6 +33,9 @@ pub(super) struct Arguments {
     /// One JSON object a cell on standard output, and nothing else
     #[arg(long)]
     json: bool,
+    /// Show where the time from the answer to audio goes, for direct and for relayed calls
+    #[arg(long, conflicts_with = "json")]
+    timings: bool,
 }
 
 pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
@@ -81,6 +84,9 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
             text::count(behaviours, "NAT"),
             behaviours - misclassified.len()
         ));
+        if arguments.timings {
+            print_line(&timings(&results));
+        }
         print_line(&summary(&results, colour));
     }
     Ok(if failures.is_empty() && misclassified.is_empty() {

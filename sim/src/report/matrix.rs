@@ -7,6 +7,7 @@ use owo_colors::Style;
 
 use super::CandidateType;
 use super::text::Colour;
+use crate::check::milestones::Timings;
 use crate::check::oracle::Reach;
 use crate::matrix::{Actual, Behaviour, Cell, CellResult, Layers, Udp, Verdict};
 use crate::net::nat::{Filtering, Hairpin, Mapping};
@@ -15,6 +16,8 @@ use crate::net::nat::{Filtering, Hairpin, Mapping};
 const LABEL: usize = 9;
 /// How wide a column is.
 const COLUMN: usize = 11;
+/// How wide the label of a row of timings is.
+const TIMED: usize = 20;
 /// The label of the row and the column for homes in which UDP is blocked.
 const BLOCKED: &str = "no UDP";
 
@@ -76,6 +79,51 @@ pub fn summary(results: &[CellResult], colour: Colour) -> String {
         ),
     };
     format!("{} cells: {agree}; {times}", results.len())
+}
+
+/// Where the time from the answer to audio goes: for direct and for relayed calls, when each thing had
+/// happened at both peers, in milliseconds.
+#[must_use]
+pub fn timings(results: &[CellResult]) -> String {
+    let names = Timings::default().named().map(|(name, _)| name);
+    let mut text = format!("{:<TIMED$}", "ms after the answer");
+    for name in names {
+        let _ = write!(text, "{name:>LABEL$}");
+    }
+    text.push('\n');
+    for reach in [Reach::Direct, Reach::Relayed] {
+        let timed = results
+            .iter()
+            .filter(|each| each.actual == Actual::Reach(reach));
+        let timed: Vec<Timings> = timed.map(|each| each.timings).collect();
+        for share in [50, 95] {
+            let count = timed.len();
+            let label = format!("{reach} ({count}), {share} %");
+            let _ = write!(text, "{label:<TIMED$}");
+            for column in 0..names.len() {
+                let times = timed.iter().filter_map(|each| each.named()[column].1);
+                match percentile(times, share) {
+                    Some(time) => {
+                        let _ = write!(text, "{:>LABEL$}", time.as_millis());
+                    }
+                    None => {
+                        let _ = write!(text, "{:>LABEL$}", "-");
+                    }
+                }
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// The smallest of the times that this share of them, in percent, does not exceed.
+#[must_use]
+pub fn percentile(times: impl Iterator<Item = Duration>, share: usize) -> Option<Duration> {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort_unstable();
+    let rank = (times.len() * share).div_ceil(100);
+    times.get(rank.saturating_sub(1)).copied()
 }
 
 /// A cell that does not agree, in one line: what was predicted and why, and what happened.

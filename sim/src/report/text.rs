@@ -200,6 +200,7 @@ mod tests {
 
     use super::super::{CandidateType, Failure, FailureCause};
     use super::*;
+    use crate::check::milestones::Timings;
 
     fn passed() -> Report {
         let both =
@@ -222,6 +223,7 @@ mod tests {
             answered_at: Some(Duration::from_millis(1200)),
             cause: None,
             signaling_frames: BTreeMap::new(),
+            timings: Timings::default(),
             timeline: Vec::new(),
         }
     }

@@ -20,6 +20,9 @@ use crate::trace::{AppEvent, EventKind};
 
 /// How long the world goes on after the last call is over, so that what is left shows.
 const SETTLE: Duration = Duration::from_secs(1);
+/// How long it goes on at most while a peer still holds sockets: a client on a bad network says again
+/// and again that it is done with its relays.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
 /// How long a run may go on after the last thing its script knows of: longer than any client waits
 /// before it gives a call up.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -139,7 +142,10 @@ impl<'a> Director<'a> {
                 over_since = self.is_over().then_some(now);
             }
             match over_since {
-                Some(since) if now >= since + SETTLE => return Ending::Done,
+                Some(since) if now >= since + SETTLE_MAX => return Ending::Done,
+                Some(since) if now >= since + SETTLE && !self.holds_sockets(world) => {
+                    return Ending::Done;
+                }
                 _ if now > VIRTUAL_MAX => return Ending::Stalled,
                 None if now > self.patience() => return Ending::Stalled,
                 Some(_) | None => {}
@@ -269,6 +275,12 @@ impl<'a> Director<'a> {
             }
             called && in_call.values().all(|in_call| !in_call)
         })
+    }
+
+    /// Whether an application has a UDP socket open.
+    fn holds_sockets(&self, world: &World) -> bool {
+        let mut people = self.people.values();
+        people.any(|person| world.has_open_sockets(person.host))
     }
 
     /// Until when to wait for something new.

@@ -14,6 +14,7 @@ use super::director::{Director, Ending, Stage};
 use super::plan::Plan;
 use crate::check::call::LastCall;
 use crate::check::facts::FactCollector;
+use crate::check::milestones::Timings;
 use crate::check::verdict;
 use crate::determinism::{self, Capture, Plugs, RunError, canary, run_on_own_thread};
 use crate::fault::FrameWay;
@@ -117,7 +118,7 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         facts: facts.clone(),
     };
     let ended = run_on_own_thread(&scenario.name, || simulation.run());
-    let (call, outcome, signaling_frames, mut failures) = facts.with(|facts| {
+    let (call, outcome, signaling_frames, timings, mut failures) = facts.with(|facts| {
         let count = |peer: &String| FrameCount {
             sent: facts.frames(peer, FrameWay::Sends).len(),
             received: facts.frames(peer, FrameWay::Receives).len(),
@@ -127,7 +128,8 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         let call = LastCall::of(scenario, facts);
         let outcome = verdict::outcome(scenario, &call, facts);
         let failures = verdict::failures(scenario, &call, facts);
-        (call, outcome, frames, failures)
+        let timings = Timings::of(facts, &call.peers);
+        (call, outcome, frames, timings, failures)
     });
     let (virtual_time, outcome) = match ended {
         Ok(end) => {
@@ -158,6 +160,7 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         answered_at: call.answered,
         cause: call.cause(),
         signaling_frames,
+        timings,
         timeline: timeline.take(),
     })
 }

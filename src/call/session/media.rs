@@ -57,6 +57,12 @@ impl Session {
                     self.network_trouble(Instant::now(), Trouble::SocketLost);
                 }
             }
+            Some(PeerEvent::ConsentLost) => {
+                debug!(call = %call.id, leg = ?id, "the other side's consent has expired");
+                if call.legs.is_in_use(id) {
+                    self.network_trouble(Instant::now(), Trouble::PathFailed);
+                }
+            }
             Some(PeerEvent::DtlsConnected) => self.take_over(id),
             Some(PeerEvent::Audio(packet)) => self.hear(packet),
             Some(PeerEvent::Failed(failure)) => self.leg_failed(id, Some(failure)),

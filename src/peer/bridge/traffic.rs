@@ -1,15 +1,20 @@
 //! What the bridge does with packets besides carrying them (pure).
 //!
-//! It repeats gathering requests that the agent sends only once, keeps the NAT bindings of idle
-//! pairs alive, holds checks that arrive before the agent can read them, and ends transactions
+//! It repeats gathering requests that the agent sends only once, spreads the agent's bursts of checks,
+//! deals with relays where the agent would stand still, sends nothing without the other side's consent, keeps the NAT bindings of idle pairs alive, holds checks that arrive before the agent can read them, and ends transactions
 //! whose answer nobody waits for any more. All addresses are those that the agent sees.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use rand_chacha::ChaCha12Rng;
 use tokio::time::Instant;
 
+use super::consent::{Consents, Path, Permit};
+use super::pacer::{Pacer, Urgency};
+use super::relays::{ForWhom, Relayed, Relays, channel_payload};
 use super::stun::{self, Header};
 use crate::peer::servers::Transport;
 
@@ -24,12 +29,6 @@ const TURN_LIMIT: Duration = Duration::from_secs(10);
 
 /// The most packets that wait for checks to begin. The newest matter: a check is repeated anyway.
 const HELD_MAX: usize = 64;
-
-/// The most channels of one TURN allocation. The agent asks for one for each address that it checks,
-/// one after the other, and sends nothing while it waits for an answer: behind a NAT that shows
-/// dozens of addresses audio would stand still for seconds. Without a channel the same data goes as
-/// indications, 32 bytes longer each (RFC 8656 sections 11 and 12).
-const CHANNELS_MAX: usize = 5;
 
 /// The most pairs over which the other side's checks are taken: RFC 8445 section 6.1.2.5 limits a
 /// checklist to 100 pairs, which the agent does not. Where each side's NAT makes a mapping for each
@@ -54,6 +53,14 @@ pub(super) struct Packet {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outbound {
     Send,
+    /// Send these in its place, and deliver the answer.
+    Instead(Relayed),
+    /// Do not send it now: it is due later.
+    Later,
+    /// Do not send it: the other side does not agree, or has been asked not long ago.
+    Never,
+    /// The same, since the other side has not agreed for too long, for the first time.
+    ConsentLost,
     /// Do not send it; deliver this answer instead.
     Refuse(Packet),
     /// Do not send it: TCP delivers what was sent before, and a request over it is never repeated
@@ -84,8 +91,13 @@ pub(super) struct Traffic {
     reflexive: BTreeSet<IpAddr>,
     /// The pairs over which the other side has checked.
     checked_by: BTreeSet<(SocketAddr, SocketAddr)>,
-    /// The channels that were asked for, by socket and server.
-    channels: BTreeMap<(SocketAddr, SocketAddr), BTreeSet<u16>>,
+    relays: Relays,
+    pacer: Pacer,
+    /// The paths that the other side has nominated.
+    nominated: BTreeSet<Path>,
+    consents: Consents,
+    /// What the other side signs its answers with, once it is known.
+    remote_password: Option<String>,
 }
 
 #[derive(Debug)]
@@ -107,6 +119,8 @@ impl Traffic {
     /// `backup_ping_interval` zero means that idle pairs are left alone.
     pub(super) fn new(
         servers: BTreeMap<SocketAddr, Transport>,
+        relays: Relays,
+        random: ChaCha12Rng,
         backup_ping_interval: Duration,
     ) -> Self {
         Self {
@@ -119,20 +133,38 @@ impl Traffic {
             refusing: false,
             reflexive: BTreeSet::new(),
             checked_by: BTreeSet::new(),
-            channels: BTreeMap::new(),
+            relays,
+            pacer: Pacer::new(),
+            nominated: BTreeSet::new(),
+            consents: Consents::new(random),
+            remote_password: None,
         }
     }
 
     /// The agent sends `packet`.
     pub(super) fn outbound(&mut self, now: Instant, packet: &Packet) -> Outbound {
+        match self.consent(now, packet) {
+            Some(outbound) => outbound,
+            None => self.outbound_now(now, packet),
+        }
+    }
+
+    /// What to do with a packet whose time has come.
+    fn outbound_now(&mut self, now: Instant, packet: &Packet) -> Outbound {
         let request = Header::read(&packet.payload).filter(Header::is_request);
+        let is_refused = self.refusing && request.is_some_and(|each| !each.is_refresh_request());
+        if !is_refused && let Some(instead) = self.relays.outbound(now, packet) {
+            for sent in &instead.send {
+                self.note_sent(now, sent.local, sent.remote);
+            }
+            return Outbound::Instead(instead);
+        }
         let server = self.servers.get(&packet.remote).copied();
         if let Some((header, transport)) = request.zip(server) {
             let binding = header.is_binding_request();
             // The address that a server sees over TCP is no candidate for UDP.
             let useless = binding
                 && (transport == Transport::Tcp || self.reflexive.contains(&packet.local.ip()));
-            let useless = useless || self.is_one_channel_too_many(&header, packet);
             if useless || (self.refusing && !header.is_refresh_request()) {
                 return Outbound::Refuse(refusal(&header, packet));
             }
@@ -153,13 +185,17 @@ impl Traffic {
     }
 
     /// `packet` arrived. The second value tells whether [`Self::next_due`] may have moved.
-    pub(super) fn inbound(&mut self, packet: Packet) -> (Inbound, bool) {
+    pub(super) fn inbound(&mut self, now: Instant, packet: Packet) -> (Inbound, bool) {
+        self.note_carried(now, &packet);
         let from_server = self.servers.contains_key(&packet.remote);
         let newly_answered = self
             .pairs
             .get_mut(&(packet.local, packet.remote))
             .is_some_and(|pair| !std::mem::replace(&mut pair.answered, true));
         let header = Header::read(&packet.payload);
+        if from_server && self.relays.inbound(now, &packet) == ForWhom::Bridge {
+            return (Inbound::Consumed("answer to a request of the bridge"), true);
+        }
         if !from_server && self.is_one_pair_too_many(header, &packet) {
             return (Inbound::Consumed("check of one pair too many"), false);
         }
@@ -211,20 +247,32 @@ impl Traffic {
         })
     }
 
-    /// The agent reads checks from now on: what was held for it.
-    pub(super) fn begin_checks(&mut self) -> VecDeque<Packet> {
+    /// The agent reads checks from now on, of one who signs with `remote_password`: what was held for
+    /// it.
+    pub(super) fn begin_checks(&mut self, remote_password: &str) -> VecDeque<Packet> {
         self.checks_begun = true;
+        self.remote_password = Some(remote_password.to_owned());
         std::mem::take(&mut self.held)
     }
 
-    /// Ends every open transaction, and every later one but those that release an allocation: the
-    /// answers to deliver.
-    pub(super) fn refuse_all(&mut self) -> Vec<Packet> {
+    /// Ends every open transaction, and every later one but those that release an allocation. What was
+    /// asked for and may still be granted is released. The answers to deliver.
+    pub(super) fn refuse_all(&mut self, now: Instant) -> Vec<Packet> {
         self.refusing = true;
-        std::mem::take(&mut self.open)
-            .into_values()
-            .map(|each| refusal(&each.header, &each.packet))
-            .collect()
+        let mut answers = Vec::new();
+        for each in std::mem::take(&mut self.open).into_values() {
+            if each.header.is_allocate_request() {
+                self.relays
+                    .abandon(now, (each.packet.local, each.packet.remote));
+            }
+            answers.push(refusal(&each.header, &each.packet));
+        }
+        answers
+    }
+
+    /// Whether no server has yet to confirm that an allocation is released.
+    pub(super) fn all_released(&self) -> bool {
+        self.relays.all_released()
     }
 
     /// Ends the open transactions with one server: the answers to deliver.
@@ -234,13 +282,25 @@ impl Traffic {
 
     /// Ends the open transactions of one socket with one server: the answers to deliver.
     pub(super) fn refuse_pair(&mut self, local: SocketAddr, server: SocketAddr) -> Vec<Packet> {
+        self.relays.forget((local, server));
         self.refuse_where(|packet| packet.local == local && packet.remote == server)
     }
 
-    /// The packets that are due now: repeated requests and keepalives.
+    /// The packets that are due now: checks, repeated requests and keepalives.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Packet> {
         self.open.retain(|_, each| each.expires > now);
-        let mut packets = Vec::new();
+        let mut packets = self.relays.due(now);
+        while let Some(check) = self.pacer.pop(now) {
+            match self.outbound_now(now, &check) {
+                Outbound::Send => packets.push(check),
+                Outbound::Instead(instead) => packets.extend(instead.send),
+                Outbound::Later
+                | Outbound::Never
+                | Outbound::ConsentLost
+                | Outbound::Refuse(_)
+                | Outbound::AlreadySent => {}
+            }
+        }
         for each in self.open.values_mut() {
             if let Some((at, wait)) = each.repeat.filter(|(at, _)| *at <= now) {
                 each.repeat = Some((at + wait, wait * 2));
@@ -266,7 +326,7 @@ impl Traffic {
     }
 
     /// When [`Self::due`] has something to do next.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         let repeats = self
             .open
             .values()
@@ -275,7 +335,11 @@ impl Traffic {
             .pairs
             .values()
             .filter_map(|pair| pair.keepalive_at(self.backup_ping_interval));
-        repeats.chain(keepalives).min()
+        let others = [self.relays.next_due(now), self.pacer.next_due(now)];
+        repeats
+            .chain(keepalives)
+            .chain(others.into_iter().flatten())
+            .min()
     }
 
     /// Whether `packet` is a check from an address that is not to become another candidate.
@@ -290,23 +354,81 @@ impl Traffic {
         !self.checked_by.contains(&pair)
     }
 
-    /// Whether `packet` asks for more channels than an allocation is to have.
-    fn is_one_channel_too_many(&mut self, header: &Header, packet: &Packet) -> bool {
-        if !header.is_channel_bind_request() {
-            return false;
+    /// The way that `packet` takes between the two agents, either way round, and what it carries for the
+    /// other agent; `None` where it is for a server.
+    fn carried<'a>(&self, packet: &'a Packet) -> Option<(Path, Cow<'a, [u8]>)> {
+        let path = |peer| (packet.local, packet.remote, peer);
+        if !self.servers.contains_key(&packet.remote) {
+            return Some((path(packet.remote), Cow::Borrowed(&packet.payload)));
         }
-        let Some(number) = stun::channel_number(&packet.payload) else {
-            return false;
+        match Header::read(&packet.payload) {
+            Some(header) if header.is_relayed_data() => {
+                let peer = *stun::peers(&packet.payload).first()?;
+                let data = stun::relayed_data(&packet.payload)?;
+                Some((path(peer), Cow::Owned(data)))
+            }
+            Some(_) => None,
+            None => {
+                let peer = self.relays.peer_of(packet)?;
+                Some((path(peer), Cow::Borrowed(channel_payload(&packet.payload)?)))
+            }
+        }
+    }
+
+    /// Whether the other side agrees to what the agent sends, and when it leaves where it is a check.
+    fn consent(&mut self, now: Instant, packet: &Packet) -> Option<Outbound> {
+        let (path, carried) = self.carried(packet)?;
+        let header = Header::read(&carried);
+        let urgency = match header {
+            Some(header) if header.is_binding_request() => {
+                let is_decisive = stun::nominates(&carried) || self.nominated.contains(&path);
+                if is_decisive {
+                    Some(Urgency::Nomination)
+                } else if self.servers.contains_key(&packet.remote) {
+                    Some(Urgency::Relayed)
+                } else {
+                    Some(Urgency::Direct)
+                }
+            }
+            // What answers the other side's checks is theirs to ask for.
+            Some(_) => return None,
+            None => None,
         };
-        let bound = self
-            .channels
-            .entry((packet.local, packet.remote))
-            .or_default();
-        // A channel that there is has to be refreshed.
-        if bound.len() < CHANNELS_MAX {
-            bound.insert(number);
+        let permit = match header {
+            Some(header) => self.consents.check(now, path, header.transaction.0),
+            None => self.consents.media(now, path),
+        };
+        match (permit, urgency) {
+            (Permit::Granted, None) => None,
+            (Permit::Granted, Some(urgency)) => {
+                self.pacer.push(packet.clone(), path, urgency);
+                Some(Outbound::Later)
+            }
+            (Permit::NotYet | Permit::Expired, _) => Some(Outbound::Never),
+            (Permit::JustExpired, _) => Some(Outbound::ConsentLost),
         }
-        !bound.contains(&number)
+    }
+
+    /// Learns from what came from the other agent: its consent, and which pair it nominates.
+    fn note_carried(&mut self, now: Instant, packet: &Packet) {
+        let Some((path, carried)) = self.carried(packet) else {
+            return;
+        };
+        let Some(header) = Header::read(&carried) else {
+            return;
+        };
+        if header.is_binding_request() && stun::nominates(&carried) {
+            if self.nominated.len() < CHECKED_PAIRS_MAX {
+                self.nominated.insert(path);
+            }
+        } else if header.is_binding_success()
+            && self
+                .remote_password
+                .as_ref()
+                .is_some_and(|password| stun::is_signed(&carried, password))
+        {
+            self.consents.answered(now, path, header.transaction.0);
+        }
     }
 
     fn refuse_where(&mut self, applies: impl Fn(&Packet) -> bool) -> Vec<Packet> {
@@ -344,220 +466,4 @@ fn refusal(header: &Header, request: &Packet) -> Packet {
 }
 
 #[cfg(test)]
-mod tests {
-    use ::stun::agent::TransactionId;
-    use ::stun::message::{
-        BINDING_REQUEST, BINDING_SUCCESS, CLASS_REQUEST, METHOD_ALLOCATE, METHOD_CHANNEL_BIND,
-        Message, MessageType,
-    };
-
-    use super::*;
-
-    fn address(last: u8) -> SocketAddr {
-        ([10, 0, 0, last], 5000).into()
-    }
-
-    fn message(kind: MessageType, transaction: u8) -> Vec<u8> {
-        let mut message = Message::new();
-        message
-            .build(&[Box::new(TransactionId([transaction; 12])), Box::new(kind)])
-            .expect("a header fits");
-        message.raw
-    }
-
-    fn packet(remote: u8, payload: Vec<u8>) -> Packet {
-        Packet {
-            local: address(1),
-            remote: address(remote),
-            payload,
-        }
-    }
-
-    /// Traffic with a server at address 9, and one over TCP at address 8.
-    fn traffic() -> Traffic {
-        let servers = BTreeMap::from([(address(9), Transport::Udp), (address(8), Transport::Tcp)]);
-        Traffic::new(servers, Duration::from_secs(25))
-    }
-
-    fn allocate_request() -> MessageType {
-        MessageType::new(METHOD_ALLOCATE, CLASS_REQUEST)
-    }
-
-    /// Runs until `until`, and tells when packets were due, in milliseconds.
-    fn due_times(traffic: &mut Traffic, start: Instant, until: Duration) -> Vec<u128> {
-        let mut times = Vec::new();
-        while let Some(at) = traffic.next_due().filter(|at| *at <= start + until) {
-            for _ in traffic.due(at) {
-                times.push(at.duration_since(start).as_millis());
-            }
-        }
-        times
-    }
-
-    #[test]
-    fn an_unanswered_gathering_request_is_repeated_with_doubling_waits() {
-        let (mut traffic, now) = (traffic(), Instant::now());
-        let request = packet(9, message(BINDING_REQUEST, 1));
-        assert_eq!(traffic.outbound(now, &request), Outbound::Send);
-        let times = due_times(&mut traffic, now, Duration::from_secs(20));
-        assert_eq!(times, [500, 1500, 3500]);
-    }
-
-    #[test]
-    fn the_first_answer_ends_the_repeats_and_the_second_is_consumed() {
-        let (mut traffic, now) = (traffic(), Instant::now());
-        traffic.outbound(now, &packet(9, message(BINDING_REQUEST, 1)));
-        let answer = packet(9, message(BINDING_SUCCESS, 1));
-        assert!(matches!(
-            traffic.inbound(answer.clone()).0,
-            Inbound::Deliver(_)
-        ));
-        assert!(matches!(traffic.inbound(answer).0, Inbound::Consumed(_)));
-        assert!(due_times(&mut traffic, now, Duration::from_secs(20)).is_empty());
-    }
-
-    #[test]
-    fn the_first_server_that_answers_is_enough() {
-        let mut traffic = Traffic::new(
-            BTreeMap::from([(address(8), Transport::Udp), (address(9), Transport::Udp)]),
-            Duration::from_secs(25),
-        );
-        let now = Instant::now();
-        for (server, transaction) in [(8, 1), (9, 2)] {
-            let request = packet(server, message(BINDING_REQUEST, transaction));
-            assert_eq!(traffic.outbound(now, &request), Outbound::Send);
-        }
-        let answer = packet(9, message(BINDING_SUCCESS, 2));
-        let (verdict, _) = traffic.inbound(answer.clone());
-        assert_eq!(verdict, Inbound::Deliver(answer.clone()));
-        let ended = traffic.end_redundant(&answer);
-        assert_eq!(ended.len(), 1);
-        assert_eq!(ended[0].remote, address(8));
-        assert!(traffic.end_redundant(&answer).is_empty());
-        let late = packet(8, message(BINDING_REQUEST, 3));
-        assert!(matches!(traffic.outbound(now, &late), Outbound::Refuse(_)));
-    }
-
-    #[test]
-    fn an_allocation_has_a_few_channels_and_they_can_be_refreshed() {
-        let (mut traffic, now) = (traffic(), Instant::now());
-        let bind = |transaction: u8, number: u16| {
-            let mut bind = Message::new();
-            bind.build(&[
-                Box::new(TransactionId([transaction; 12])),
-                Box::new(MessageType::new(METHOD_CHANNEL_BIND, CLASS_REQUEST)),
-                Box::new(turn::proto::channum::ChannelNumber(number)),
-            ])
-            .expect("one attribute fits");
-            packet(9, bind.raw)
-        };
-        for channel in 0..5 {
-            let request = bind(channel, 0x4000 + u16::from(channel));
-            assert_eq!(traffic.outbound(now, &request), Outbound::Send);
-        }
-        let sixth = traffic.outbound(now, &bind(6, 0x4005));
-        assert!(matches!(sixth, Outbound::Refuse(_)));
-        assert_eq!(traffic.outbound(now, &bind(7, 0x4000)), Outbound::Send);
-    }
-
-    #[test]
-    fn checks_from_ever_new_addresses_are_not_taken_for_ever() {
-        let mut traffic = traffic();
-        traffic.begin_checks();
-        let mut taken = 0;
-        for port in 1..=200 {
-            let check = Packet {
-                remote: ([10, 0, 0, 2], port).into(),
-                ..packet(2, message(BINDING_REQUEST, 1))
-            };
-            for _ in 0..2 {
-                let (verdict, _) = traffic.inbound(check.clone());
-                taken += usize::from(matches!(verdict, Inbound::Deliver(_)));
-            }
-        }
-        assert_eq!(taken, 2 * CHECKED_PAIRS_MAX, "each of the first again");
-    }
-
-    #[test]
-    fn checks_between_peers_are_never_repeated() {
-        let (mut traffic, now) = (traffic(), Instant::now());
-        traffic.outbound(now, &packet(2, message(BINDING_REQUEST, 1)));
-        assert_eq!(traffic.next_due(), None);
-    }
-
-    #[test]
-    fn only_answered_pairs_that_fall_idle_are_kept_alive() {
-        let (mut traffic, now) = (traffic(), Instant::now());
-        traffic.begin_checks();
-        for remote in [2, 3] {
-            traffic.outbound(now, &packet(remote, vec![0x80; 20]));
-        }
-        let (verdict, schedule_moved) = traffic.inbound(packet(2, vec![0x80; 20]));
-        assert!(matches!(verdict, Inbound::Deliver(_)));
-        assert!(schedule_moved);
-        let times = due_times(&mut traffic, now, Duration::from_mins(1));
-        assert_eq!(times, [25_000, 50_000]);
-    }
-
-    #[test]
-    fn a_keepalive_of_the_peer_does_not_reach_the_agent() {
-        let mut traffic = traffic();
-        traffic.begin_checks();
-        let (verdict, _) = traffic.inbound(packet(2, stun::binding_indication()));
-        assert!(matches!(verdict, Inbound::Consumed(_)));
-    }
-
-    #[test]
-    fn early_checks_wait_and_the_newest_are_kept() {
-        let mut traffic = traffic();
-        for transaction in 0..=u8::try_from(HELD_MAX).expect("fits") {
-            let check = packet(2, message(BINDING_REQUEST, transaction));
-            assert_eq!(traffic.inbound(check).0, Inbound::Held);
-        }
-        let held = traffic.begin_checks();
-        assert_eq!(held.len(), HELD_MAX);
-        assert_eq!(held[0].payload, message(BINDING_REQUEST, 1));
-    }
-
-    #[test]
-    fn refusing_ends_what_is_open_and_what_comes_later() {
-        let (mut traffic, now) = (traffic(), Instant::now());
-        traffic.outbound(now, &packet(9, message(BINDING_REQUEST, 1)));
-        assert_eq!(traffic.refuse_all().len(), 1);
-        let later = packet(9, message(BINDING_REQUEST, 2));
-        assert!(matches!(traffic.outbound(now, &later), Outbound::Refuse(_)));
-        assert_eq!(traffic.next_due(), None);
-    }
-
-    #[test]
-    fn a_request_goes_over_tcp_once_and_over_udp_as_often_as_it_is_sent() {
-        let (mut traffic, now) = (traffic(), Instant::now());
-        for (server, second) in [(8, Outbound::AlreadySent), (9, Outbound::Send)] {
-            let request = packet(server, message(allocate_request(), server));
-            assert_eq!(traffic.outbound(now, &request), Outbound::Send);
-            assert_eq!(traffic.outbound(now, &request), second);
-        }
-        assert_eq!(traffic.next_due(), None);
-    }
-
-    #[test]
-    fn nobody_is_asked_over_tcp_for_an_address_to_be_reached_at() {
-        let mut traffic = traffic();
-        let request = packet(8, message(BINDING_REQUEST, 1));
-        let verdict = traffic.outbound(Instant::now(), &request);
-        assert!(matches!(verdict, Outbound::Refuse(_)));
-    }
-
-    #[test]
-    fn what_one_socket_loses_the_others_keep() {
-        let (mut traffic, now) = (traffic(), Instant::now());
-        let mut request = packet(8, message(allocate_request(), 1));
-        traffic.outbound(now, &request);
-        request.local = address(2);
-        traffic.outbound(now, &request);
-        let refused = traffic.refuse_pair(address(2), address(8));
-        assert_eq!(refused.len(), 1);
-        assert_eq!(refused[0].local, address(2));
-        assert_eq!(traffic.refuse_server(address(8)).len(), 1);
-    }
-}
+mod tests;

@@ -194,6 +194,7 @@ impl Actor {
                 }
             }
             GenerationEvent::SocketLost(address) => self.tell(PeerEvent::SocketLost { address }),
+            GenerationEvent::ConsentLost => self.tell(PeerEvent::ConsentLost),
             GenerationEvent::Selected(selected) => self.tell(PeerEvent::Selected {
                 local: selected.local.0,
                 remote: selected.remote.0,

@@ -130,8 +130,10 @@ impl RelayAddressGenerator for Relays {
             .await
             .map_err(webrtc_util::Error::from)?;
         let address = socket.local_addr().map_err(webrtc_util::Error::from)?;
+        tracing::debug!(relayed = %address, "allocation made");
         let socket = RelaySocket {
             socket,
+            address,
             connection,
             _alive: self.allocations.add(self.listener, request),
         };
@@ -144,8 +146,15 @@ impl RelayAddressGenerator for Relays {
 #[derive(Debug)]
 struct RelaySocket {
     socket: Arc<dyn DatagramSocket>,
+    address: SocketAddr,
     connection: Option<watch::Receiver<()>>,
     _alive: Arc<()>,
+}
+
+impl Drop for RelaySocket {
+    fn drop(&mut self) {
+        tracing::debug!(relayed = %self.address, "allocation ended");
+    }
 }
 
 #[async_trait]

@@ -1,0 +1,236 @@
+//! Whether the other side still agrees to be sent media (RFC 7675, pure).
+//!
+//! The agent takes whatever comes from the other side for a sign of life, and goes on sending for ever
+//! where it hears and is not heard. Consent is the answer to a check and nothing else.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand_chacha::ChaCha12Rng;
+use tokio::time::Instant;
+
+/// How long a valid answer counts (RFC 7675 section 5.1).
+const CONSENT_LIFETIME: Duration = Duration::from_secs(30);
+
+/// Between two checks: 5 s, made longer or shorter by a fifth at random, and never less than 4 s (RFC
+/// 7675 section 5.1). The agent offers a check every 0.4 s at most, which the longest wait leaves room
+/// for.
+const CHECK_WAIT_MILLISECONDS: RangeInclusive<u64> = 4_000..=5_600;
+
+/// How many checks may be unanswered at once: more than are sent before consent expires.
+const UNANSWERED_MAX: usize = 64;
+
+/// Where something goes: this side's socket, where its packets go first, and where in the end.
+pub(super) type Path = (SocketAddr, SocketAddr, SocketAddr);
+
+/// Whether something is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Permit {
+    Granted,
+    /// It would be one check too many.
+    NotYet,
+    /// The other side has not agreed for too long.
+    Expired,
+    /// The same, for the first time.
+    JustExpired,
+}
+
+/// The other side's consent, by path.
+#[derive(Debug)]
+pub(super) struct Consents {
+    random: ChaCha12Rng,
+    paths: BTreeMap<Path, Consent>,
+}
+
+#[derive(Debug, Default)]
+struct Consent {
+    unanswered: VecDeque<[u8; 12]>,
+    agreed_at: Option<Instant>,
+    /// Checks of a path in use are for consent, and slow; those before it are for finding a path.
+    in_use: bool,
+    check_at: Option<Instant>,
+    expired: bool,
+}
+
+impl Consents {
+    /// `random` spreads the checks.
+    pub(super) fn new(random: ChaCha12Rng) -> Self {
+        Self {
+            random,
+            paths: BTreeMap::new(),
+        }
+    }
+
+    /// A check is about to be sent.
+    pub(super) fn check(&mut self, now: Instant, path: Path, transaction: [u8; 12]) -> Permit {
+        let wait = Duration::from_millis(self.random.random_range(CHECK_WAIT_MILLISECONDS));
+        let consent = self.paths.entry(path).or_default();
+        let permit = consent.permit(now);
+        if permit != Permit::Granted {
+            return permit;
+        }
+        if consent.in_use {
+            if consent.check_at.is_some_and(|at| at > now) {
+                return Permit::NotYet;
+            }
+            consent.check_at = Some(now + wait);
+        }
+        if consent.unanswered.len() == UNANSWERED_MAX {
+            consent.unanswered.pop_front();
+        }
+        consent.unanswered.push_back(transaction);
+        Permit::Granted
+    }
+
+    /// Media or DTLS is about to be sent.
+    pub(super) fn media(&mut self, now: Instant, path: Path) -> Permit {
+        let Some(consent) = self.paths.get_mut(&path) else {
+            return Permit::Granted;
+        };
+        if !consent.in_use {
+            consent.in_use = true;
+            // The check that found the path is the first one.
+            consent.agreed_at.get_or_insert(now);
+            consent.check_at = Some(now + Duration::from_millis(*CHECK_WAIT_MILLISECONDS.start()));
+        }
+        consent.permit(now)
+    }
+
+    /// A check was answered by one who knows the other side's password.
+    pub(super) fn answered(&mut self, now: Instant, path: Path, transaction: [u8; 12]) {
+        if let Some(consent) = self.paths.get_mut(&path)
+            && let Some(at) = consent
+                .unanswered
+                .iter()
+                .position(|each| *each == transaction)
+        {
+            consent.unanswered.remove(at);
+            consent.agreed_at = Some(now);
+        }
+    }
+}
+
+impl Consent {
+    /// What has expired stays so: only a restart, with other credentials, brings it back.
+    fn permit(&mut self, now: Instant) -> Permit {
+        if self.expired {
+            return Permit::Expired;
+        }
+        let is_old = |at: Instant| now.saturating_duration_since(at) >= CONSENT_LIFETIME;
+        if self.in_use && self.agreed_at.is_some_and(is_old) {
+            self.expired = true;
+            return Permit::JustExpired;
+        }
+        Permit::Granted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+
+    const PATH_PORT: u16 = 5000;
+
+    fn path() -> Path {
+        let address = |last: u8| SocketAddr::from(([10, 0, 0, last], PATH_PORT));
+        (address(1), address(2), address(2))
+    }
+
+    /// A path in use, over which a check of the transaction 0 was answered at the start.
+    fn in_use(start: Instant) -> Consents {
+        let mut consents = Consents::new(ChaCha12Rng::seed_from_u64(1));
+        assert_eq!(consents.check(start, path(), [0; 12]), Permit::Granted);
+        consents.answered(start, path(), [0; 12]);
+        assert_eq!(consents.media(start, path()), Permit::Granted);
+        consents
+    }
+
+    /// What comes of media in each second until `until`, beside checks that are offered five times a
+    /// second and answered where `answers` says so. The checks that left, in milliseconds.
+    fn run(
+        consents: &mut Consents,
+        start: Instant,
+        seconds: u64,
+        answers: impl Fn(u64) -> bool,
+    ) -> (Vec<Permit>, Vec<u64>) {
+        let (mut media, mut checks) = (Vec::new(), Vec::new());
+        for at in (0..seconds * 1000).step_by(200) {
+            let now = start + Duration::from_millis(at);
+            let mut transaction = [1; 12];
+            transaction[..8].copy_from_slice(&at.to_be_bytes());
+            if consents.check(now, path(), transaction) == Permit::Granted {
+                checks.push(at);
+                if answers(at) {
+                    consents.answered(now, path(), transaction);
+                }
+            }
+            if at % 1000 == 0 {
+                media.push(consents.media(now, path()));
+            }
+        }
+        (media, checks)
+    }
+
+    #[test]
+    fn consent_that_is_renewed_lasts_and_its_checks_are_spread() {
+        let start = Instant::now();
+        let (media, checks) = run(&mut in_use(start), start, 600, |_| true);
+        assert!(media.iter().all(|permit| *permit == Permit::Granted));
+        let waits: Vec<u64> = checks.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(
+            waits.iter().all(|wait| (4000..=6000).contains(wait)),
+            "{waits:?}"
+        );
+        assert!(waits.iter().any(|wait| *wait != waits[0]), "{waits:?}");
+    }
+
+    #[test]
+    fn nothing_is_sent_after_30_s_without_an_answer() {
+        let start = Instant::now();
+        let (media, checks) = run(&mut in_use(start), start, 60, |_| false);
+        let sent = media
+            .iter()
+            .take_while(|permit| **permit == Permit::Granted);
+        assert_eq!(sent.count(), 30);
+        assert!(media[31..].iter().all(|permit| *permit == Permit::Expired));
+        assert!(checks.iter().all(|at| *at < 30_000), "{checks:?}");
+    }
+
+    #[test]
+    fn an_answer_that_nobody_waits_for_is_no_consent() {
+        let start = Instant::now();
+        let mut consents = in_use(start);
+        let late = start + Duration::from_secs(29);
+        consents.answered(late, path(), [9; 12]);
+        let over = start + CONSENT_LIFETIME;
+        assert_eq!(consents.media(over, path()), Permit::JustExpired);
+    }
+
+    #[test]
+    fn consent_that_has_expired_does_not_come_back() {
+        let start = Instant::now();
+        let mut consents = in_use(start);
+        let check_at = start + Duration::from_secs(20);
+        assert_eq!(consents.check(check_at, path(), [1; 12]), Permit::Granted);
+        let over = start + CONSENT_LIFETIME;
+        assert_eq!(consents.media(over, path()), Permit::JustExpired);
+        consents.answered(over, path(), [1; 12]);
+        assert_eq!(consents.media(over, path()), Permit::Expired);
+        assert_eq!(consents.check(over, path(), [2; 12]), Permit::Expired);
+    }
+
+    #[test]
+    fn checks_before_a_path_is_in_use_are_not_slowed() {
+        let start = Instant::now();
+        let mut consents = Consents::new(ChaCha12Rng::seed_from_u64(1));
+        for transaction in 0..9 {
+            let permit = consents.check(start, path(), [transaction; 12]);
+            assert_eq!(permit, Permit::Granted);
+        }
+    }
+}
