@@ -1,7 +1,7 @@
 //! A peer on the right path whose certificate is not the one that signaling announced: it hears nothing,
 //! and nothing of it is heard (RFC 8827 section 6.5).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rtp::header::Header;
@@ -165,10 +165,6 @@ fn forge(
     };
     let datagram = packet.marshal().expect("a valid packet");
     cable.forge(source, destination, &datagram);
-}
-
-fn address(text: &str) -> IpAddr {
-    text.parse().expect("an address")
 }
 
 /// With the right certificate the same meeting lets audio through both ways, and of what comes in the
