@@ -197,6 +197,9 @@ impl Conversation {
 
     /// Counts a device among them, if another one was chosen and there is room.
     pub(super) fn leave_out(&mut self, device: &DeviceId, devices_max: usize) -> LeftOut {
+        if self.listens_to(device) {
+            return LeftOut::No;
+        }
         match &mut self.left_out {
             Some(left_out) if left_out.contains(device) || left_out.len() < devices_max => {
                 left_out.insert(device.clone());
