@@ -157,7 +157,7 @@ struct Limits {
 enum Link {
     Idle,
     Opening,
-    Open(OpenLink),
+    Open(Box<OpenLink>),
     Closing { deadline: Instant },
     Waiting { until: Instant },
 }
@@ -246,13 +246,13 @@ impl Manager {
         }
         let heartbeat = Heartbeat::new(open, now);
         self.enter(now, LinkInput::Opened);
-        self.link = Link::Open(OpenLink {
+        self.link = Link::Open(Box::new(OpenLink {
             heartbeat,
             path: PathCheck::new(self.limits.path, now),
             reassembler: Reassembler::default(),
             joined: None,
             flow: Flow::Writable,
-        });
+        }));
         let attempt = self.attempt;
         if attempt > 0 {
             self.tell_wanted(|| SocketEvent::Reconnected { attempt });

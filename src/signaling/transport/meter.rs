@@ -131,7 +131,8 @@ mod tests {
         let stuck = timeout(second, near.write_all(&long)).await;
         assert!(stuck.is_err(), "nobody reads");
         assert_eq!(meter.read(), full, "nothing was taken");
-        far.read_exact(&mut [0; 1 << 17]).await.expect("bytes");
+        let mut read = vec![0; 1 << 17];
+        far.read_exact(&mut read).await.expect("bytes");
         let stuck = timeout(second, near.write_all(&long)).await;
         assert!(stuck.is_err(), "nobody reads on");
         assert!(meter.read() > full);

@@ -165,8 +165,9 @@ mod tests {
             let held = Arc::clone(&token);
             most = most.max(Arc::strong_count(&token) - 1);
             Box::pin(async move {
-                let _held = held;
-                pending::<io::Result<()>>().await
+                let never = pending::<io::Result<()>>().await;
+                drop(held);
+                never
             })
         });
         let end = start + Duration::from_secs(seconds);
