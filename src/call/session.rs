@@ -258,7 +258,7 @@ impl Session {
                 debug!(call = %call.id, %address, "a media socket is dead");
             }
             PeerEvent::ConsentLost => {
-                debug!(call = %call.id, "the other side's consent has expired")
+                debug!(call = %call.id, "the other side's consent has expired");
             }
             PeerEvent::ClosedByPeer => debug!(call = %call.id, "the other side closed the media"),
             PeerEvent::DtlsConnected => {
