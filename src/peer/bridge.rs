@@ -439,10 +439,9 @@ impl Inner {
                     self.deliver(answer).await;
                 }
             }
-            Outbound::Later | Outbound::Never => {}
             Outbound::ConsentLost => (self.listener)(BridgeEvent::ConsentLost),
             Outbound::Refuse(answer) => self.deliver(answer).await,
-            Outbound::AlreadySent => {}
+            Outbound::AlreadySent | Outbound::Later | Outbound::Never => {}
         }
     }
 

@@ -14,7 +14,7 @@ use super::remains::Allocation;
 use crate::fault::{FrameWay, MessageName};
 use crate::trace::digest::Chain;
 use crate::trace::{
-    AppEvent, Event, EventKind, FaultPhase, HostName, Observer, WireEvent, WirePhase,
+    AppEvent, Event, EventKind, FaultPhase, HostName, Observer, PacketSummary, WireEvent, WirePhase,
 };
 
 /// One thing that a peer application did or saw, with its place in time.
@@ -155,6 +155,28 @@ impl Facts {
         allocations.rfind(|allocation| allocation.relayed == relayed)
     }
 
+    fn note_sent(&mut self, event: &Event, packet: &PacketSummary) {
+        let host = || event.host.clone();
+        let moments = self.packets.entry(host()).or_default();
+        moments.note_sent(event.at, packet);
+        let consent = self.consents.entry(host()).or_default();
+        consent.note_sent(event.at, packet);
+    }
+
+    fn note_delivered(&mut self, event: &Event, packet: &PacketSummary) {
+        let host = || event.host.clone();
+        let moments = self.packets.entry(host()).or_default();
+        moments.note_delivered(event.at, packet);
+        let consent = self.consents.entry(host()).or_default();
+        consent.note_delivered(event.at, packet);
+        if let Datagram::Stun(message) = Datagram::read(&packet.payload)
+            && let Some(relayed) = message.relayed()
+            && let Some(allocation) = self.allocation(relayed)
+        {
+            allocation.owner.get_or_insert_with(host);
+        }
+    }
+
     fn note_allocation(&mut self, at: Duration, change: AllocationChange) {
         match change {
             AllocationChange::Made(relayed) => self.allocations.push(Allocation {
@@ -208,36 +230,8 @@ impl Observer for FactCollector {
                     event: app.clone(),
                 });
             }
-            EventKind::PacketSent(packet) => {
-                facts
-                    .packets
-                    .entry(event.host.clone())
-                    .or_default()
-                    .note_sent(event.at, packet);
-                facts
-                    .consents
-                    .entry(event.host.clone())
-                    .or_default()
-                    .note_sent(event.at, packet);
-            }
-            EventKind::PacketDelivered(packet) => {
-                facts
-                    .packets
-                    .entry(event.host.clone())
-                    .or_default()
-                    .note_delivered(event.at, packet);
-                facts
-                    .consents
-                    .entry(event.host.clone())
-                    .or_default()
-                    .note_delivered(event.at, packet);
-                if let Datagram::Stun(message) = Datagram::read(&packet.payload)
-                    && let Some(relayed) = message.relayed()
-                    && let Some(allocation) = facts.allocation(relayed)
-                {
-                    allocation.owner.get_or_insert_with(|| event.host.clone());
-                }
-            }
+            EventKind::PacketSent(packet) => facts.note_sent(event, packet),
+            EventKind::PacketDelivered(packet) => facts.note_delivered(event, packet),
             EventKind::Log { level, text, .. } if *level == Level::ERROR => {
                 facts.errors.push(ErrorLine {
                     at: event.at,
@@ -317,6 +311,7 @@ fn message_name(kind: &str) -> Option<MessageName> {
 }
 
 /// What became of an allocation, by its relayed address.
+#[derive(Debug, Clone, Copy)]
 enum AllocationChange {
     Made(SocketAddr),
     Ended(SocketAddr),

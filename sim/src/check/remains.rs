@@ -49,15 +49,14 @@ pub fn left_allocated(scenario: &Scenario, facts: &Facts) -> Vec<Failure> {
 
 /// Whether whoever may own the allocation has ended its call since, and was not killed.
 fn is_over(facts: &Facts, allocation: &Allocation) -> bool {
-    let owners: Vec<&HostName> = match &allocation.owner {
-        Some(owner) => vec![owner],
-        None => {
-            let calls = |event: &AppEvent| {
-                matches!(event, AppEvent::Calling { .. } | AppEvent::Incoming { .. })
-            };
-            let in_calls = facts.app.iter().filter(|fact| calls(&fact.event));
-            in_calls.map(|fact| &fact.peer).collect()
-        }
+    let owners: Vec<&HostName> = if let Some(owner) = &allocation.owner {
+        vec![owner]
+    } else {
+        let calls = |event: &AppEvent| {
+            matches!(event, AppEvent::Calling { .. } | AppEvent::Incoming { .. })
+        };
+        let in_calls = facts.app.iter().filter(|fact| calls(&fact.event));
+        in_calls.map(|fact| &fact.peer).collect()
     };
     owners.into_iter().all(|owner| {
         let since = |fact: &&Fact| fact.peer == *owner && fact.at >= allocation.made;

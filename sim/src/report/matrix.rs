@@ -101,8 +101,8 @@ pub fn timings(results: &[CellResult]) -> String {
             let label = format!("{reach} ({count}), {share} %");
             let _ = write!(text, "{label:<TIMED$}");
             for column in 0..names.len() {
-                let times = timed.iter().filter_map(|each| each.named()[column].1);
-                match percentile(times, share) {
+                let moments = timed.iter().filter_map(|each| each.named()[column].1);
+                match percentile(moments, share) {
                     Some(time) => {
                         let _ = write!(text, "{:>LABEL$}", time.as_millis());
                     }

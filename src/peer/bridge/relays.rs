@@ -1,7 +1,7 @@
 //! What the bridge tells TURN servers in the agent's place (pure).
 //!
-//! The agent's TURN client sends nothing while it waits for an answer to a CreatePermission or a
-//! ChannelBind, and the agent checks one pair after the other: with two relays and four addresses of
+//! The agent's TURN client sends nothing while it waits for an answer to a `CreatePermission` or a
+//! `ChannelBind`, and the agent checks one pair after the other: with two relays and four addresses of
 //! the other side it stood still for eight round trips before its direct pairs were checked at all. So
 //! both are granted here at once and asked for behind the agent's back, again and again until the
 //! server answers. What is sent in the meantime follows the request on the same path, and data for a
