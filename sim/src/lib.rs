@@ -80,6 +80,7 @@ pub mod determinism;
 pub mod fault;
 pub mod matrix;
 pub mod net;
+pub mod perturbation;
 pub mod probe;
 pub mod report;
 pub mod scenario;

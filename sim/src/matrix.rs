@@ -283,14 +283,15 @@ impl Cell {
     #[must_use]
     pub fn scenario(&self, conditions: Conditions) -> Scenario {
         let [low, high] = TONES.map(|(name, _)| PathBuf::from(name));
-        let peer = |network: &str, plays: &PathBuf| Peer {
+        let peer = |user: &str, network: &str, plays: &PathBuf| Peer {
+            user: user.to_owned(),
             network: network.to_owned(),
             plays: plays.clone(),
             storage: StorageMode::default(),
         };
         let peers = BTreeMap::from([
-            (CONTROLLING.to_owned(), peer("a", &low)),
-            (CONTROLLED.to_owned(), peer("b", &high)),
+            (CONTROLLING.to_owned(), peer(CONTROLLING, "a", &low)),
+            (CONTROLLED.to_owned(), peer(CONTROLLED, "b", &high)),
         ]);
         let name = self.name();
         Scenario {
@@ -304,6 +305,7 @@ impl Cell {
             policy: TransportPolicy::default(),
             script: script(),
             faults: Vec::new(),
+            perturbations: Vec::new(),
             expect: expectation(self.predict().reach),
             talk: Some(TALK),
         }

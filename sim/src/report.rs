@@ -158,7 +158,7 @@ pub enum FailureCause {
     NotStarted,
     /// The client or a server logged an error.
     ErrorLogged,
-    /// A fault never began, or changed nothing.
+    /// A fault never began, or changed nothing; or a perturbation met no message.
     FaultWithoutEffect,
     /// A client had more connections to the signaling server than one session uses.
     SocketsLeft,

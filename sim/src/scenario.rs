@@ -16,6 +16,7 @@ mod fault;
 mod layers;
 mod link;
 mod load;
+mod message;
 mod middlebox;
 mod nat;
 mod on;

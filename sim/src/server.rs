@@ -3,6 +3,7 @@
 //! `ringtrue serve`.
 
 pub mod certificate;
+pub mod perturbing;
 pub mod portal;
 pub mod proxy;
 pub mod signaling;

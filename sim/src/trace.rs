@@ -14,8 +14,8 @@ pub mod log;
 
 pub use digest::Digest;
 pub use event::{
-    AppEvent, Event, EventKind, FaultEvent, FaultPhase, HostName, PacketSummary, Purpose,
-    WireEvent, WirePhase,
+    AppEvent, Event, EventKind, FaultEvent, FaultPhase, HostName, MessageEvent, MessagePhase,
+    PacketSummary, Purpose, WireEvent, WirePhase,
 };
 
 use digest::Chain;

@@ -368,6 +368,67 @@ fn a_candidate_of_an_unknown_peer_is_an_error() {
 }
 
 #[test]
+fn what_is_wrong_with_perturbed_messages_is_an_error() {
+    let messages = [
+        "from = \"alise\"\ndelay = \"1s\"",
+        "kind = \"offer\"\ndelay = \"1s\"",
+        "from = \"bob\"\nkind = \"offers\"\ndrop = 1",
+        "from = \"bob\"\nkind = \"offer\"",
+        "from = \"bob\"\nwhich = 0\ncopies = 33",
+        "from = \"bob\"\ndelay = \"30s to 3s\"",
+        "from = \"bob\"\ndrop = 1\ncopy_delay = \"1s\"",
+    ];
+    let [well_formed, malformed]: [Vec<_>; 2] = [false, true].map(|is_malformed| {
+        let of_kind = messages.iter().filter(|message| {
+            let malformed = message.contains("offers") || message.contains("to 3s");
+            malformed == is_malformed
+        });
+        of_kind
+            .map(|message| format!("[[message]]\n{message}\n"))
+            .collect()
+    });
+    assert_snapshot!(
+        "perturbed_messages_that_cannot_be",
+        errors(&format!("{GOOD}{}", well_formed.concat()))
+    );
+    assert_snapshot!(
+        "perturbed_messages_that_cannot_be_read",
+        errors(&format!("{GOOD}{}", malformed.concat()))
+    );
+    let proxy = GOOD.replace(
+        "nat = \"symmetric\"",
+        "nat = \"symmetric\"\nproxy = \"breaks-websocket\"",
+    );
+    assert_snapshot!(
+        "perturbed_messages_behind_a_proxy",
+        errors(&format!(
+            "{proxy}[[message]]\nfrom = \"bob\"\ndelay = \"1s\"\n"
+        ))
+    );
+}
+
+#[test]
+fn users_whose_devices_cannot_be_told_apart_are_an_error() {
+    let another =
+        "[peer.tablet]\nnetwork = \"home-a\"\nuser = \"alice\"\nplays = \"tone-high.opus\"\n";
+    let taken = "[peer.phone]\nnetwork = \"home-a\"\nuser = \"bob\"\n";
+    let renamed = GOOD.replace(
+        "[peer.bob]\nnetwork = \"home-b\"",
+        "[peer.bob]\nnetwork = \"home-b\"\nuser = \"robert\"",
+    );
+    assert_snapshot!(errors(&format!("{renamed}{another}{taken}")));
+}
+
+#[test]
+fn devices_of_one_user_have_the_sound_of_the_user() {
+    let tablet = "[peer.tablet]\nnetwork = \"home-a\"\nuser = \"bob\"\n";
+    let scenario = parse(&format!("{GOOD}{tablet}"));
+    assert_eq!(scenario.peers["tablet"].plays, scenario.peers["bob"].plays);
+    let devices: Vec<_> = scenario.devices_of("bob").collect();
+    assert_eq!(devices, ["bob", "tablet"]);
+}
+
+#[test]
 fn a_cause_where_audio_is_expected_is_an_error() {
     assert_snapshot!(errors(&format!("{GOOD}[expect]\ncause = \"UDP\"\n")));
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ringtrue_sim::check::facts::{FactCollector, Facts};
 use ringtrue_sim::report::{Report, text};
@@ -61,6 +62,41 @@ pub(crate) fn check(scenario: &Scenario, seed: u64) -> Report {
         text::failure(&report, text::Colour::Off)
     );
     report
+}
+
+/// What is wrong with any of these cases, as `judge` tells it. Both cores of a small machine work on them.
+#[track_caller]
+pub(crate) fn check_all<C: Sync>(cases: &[C], judge: impl Fn(&C) -> Option<String> + Sync) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut wrong = Vec::new();
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            wrong.extend(judge(case));
+        }
+        wrong
+    };
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let helper = scope.spawn(work);
+        let mut wrong = work();
+        wrong.extend(helper.join().expect("a failing case is told, no panic"));
+        wrong
+    });
+    let shown = wrong[..wrong.len().min(3)].join("\n\n");
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases:\n{shown}",
+        wrong.len(),
+        cases.len()
+    );
+}
+
+/// How many seeds or rounds to run: what `RINGTRUE_SEEDS` says, or what the suite has time for.
+#[track_caller]
+pub(crate) fn seeds(default: u64) -> u64 {
+    let wanted = std::env::var("RINGTRUE_SEEDS").ok();
+    wanted.map_or(default, |seeds| {
+        seeds.parse().expect("RINGTRUE_SEEDS is a number")
+    })
 }
 
 /// Alice and bob, each behind a NAT of this name; a table of its own may follow.

@@ -10,6 +10,25 @@ use crate::report::Outcome;
 use crate::scenario::model::{CandidateType, Scenario};
 use crate::trace::AppEvent;
 
+/// The device of a user that a call is with: the one that talks, of those that answered it. Where none
+/// did, the first one.
+fn device_of(scenario: &Scenario, user: &str, facts: &[Fact]) -> String {
+    let was = |device: &str, is: &dyn Fn(&AppEvent) -> bool| {
+        let mut of_device = facts.iter().filter(|fact| *fact.peer == *device);
+        of_device.any(|fact| is(&fact.event))
+    };
+    let talks = |device: &&str| was(device, &|event| *event == AppEvent::AudioConnected);
+    let answered = |device: &&str| was(device, &|event| *event == AppEvent::Answered);
+    let mut devices = scenario.devices_of(user);
+    let first = scenario.devices_of(user).next();
+    let device = scenario
+        .devices_of(user)
+        .find(talks)
+        .or_else(|| devices.find(answered))
+        .or(first);
+    device.unwrap_or(user).to_owned()
+}
+
 /// The last call of a run. A run that kills a peer in mid-call and calls again is judged by the
 /// call that came after.
 #[derive(Debug, Default, Clone)]
@@ -45,7 +64,8 @@ impl LastCall {
         for fact in &facts.app[begin..] {
             let peer = fact.peer.to_string();
             if let AppEvent::Calling { callee } = &fact.event {
-                call.peers = vec![peer.clone(), callee.clone()];
+                let device = device_of(scenario, callee, &facts.app[begin..]);
+                call.peers = vec![peer.clone(), device];
             }
             if call.peers.contains(&peer) && scenario.peers.contains_key(&peer) {
                 call.note(fact, peer);

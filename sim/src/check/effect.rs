@@ -1,7 +1,9 @@
-//! Whether every fault of a scenario struck and showed: a fault without an effect tests nothing.
+//! Whether every fault and perturbation of a scenario struck and showed: one without an effect tests
+//! nothing.
 
 use super::facts::Facts;
 use crate::fault::Fault;
+use crate::perturbation::Perturbation;
 use crate::report::{Failure, FailureCause};
 use crate::trace::FaultPhase;
 
@@ -28,6 +30,26 @@ pub fn without_effect(faults: &[Fault], facts: &Facts) -> Vec<Failure> {
         failures.push(Failure::new(FailureCause::FaultWithoutEffect, message));
     }
     failures
+}
+
+/// A failure for each perturbation that met no message.
+#[must_use]
+pub fn without_message(perturbations: &[Perturbation], facts: &Facts) -> Vec<Failure> {
+    let has_met = |index: usize| {
+        let mut events = facts.perturbed.iter();
+        events.any(|(_, event)| event.perturbation == index)
+    };
+    let without = perturbations.iter().enumerate();
+    without
+        .filter(|(index, _)| !has_met(*index))
+        .map(|(_, perturbation)| {
+            let line = perturbation.line.map(|line| format!(" (line {line})"));
+            let line = line.unwrap_or_default();
+            let message =
+                format!("{perturbation} was never delivered{line}, so it was not perturbed");
+            Failure::new(FailureCause::FaultWithoutEffect, message)
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use super::remains::Allocation;
 use crate::fault::{FrameWay, MessageName};
 use crate::trace::digest::Chain;
 use crate::trace::{
-    AppEvent, Event, EventKind, FaultPhase, HostName, Observer, PacketSummary, WireEvent, WirePhase,
+    AppEvent, Event, EventKind, FaultPhase, HostName, MessageEvent, Observer, PacketSummary,
+    WireEvent, WirePhase,
 };
 
 /// One thing that a peer application did or saw, with its place in time.
@@ -61,6 +62,8 @@ pub struct Facts {
     pub errors: Vec<ErrorLine>,
     /// What became of the scenario's faults, in order of recording.
     pub faults: Vec<FaultFact>,
+    /// What the scenario's perturbations did to signaling messages, in order of recording.
+    pub perturbed: Vec<(Duration, MessageEvent)>,
     /// When each peer first sent each of its signaling messages, by kind and in order.
     pub sent: BTreeMap<HostName, BTreeMap<MessageName, Vec<Duration>>>,
     /// How many signaling messages of each kind each peer first sent and was first handed: kinds as
@@ -279,6 +282,7 @@ impl Observer for FactCollector {
                         event: *wire,
                     });
             }
+            EventKind::Message(message) => facts.perturbed.push((event.at, message.clone())),
             EventKind::Fault(fault) => facts.faults.push(FaultFact {
                 at: event.at,
                 fault: fault.fault,

@@ -8,7 +8,7 @@ use ringtrue::client::EndReason;
 use super::call::LastCall;
 use super::consent::without_consent;
 use super::delivery::doubled;
-use super::effect::without_effect;
+use super::effect::{without_effect, without_message};
 use super::expectation::{Kept, Observed, unmet};
 use super::facts::Facts;
 use super::kept::{Gap, PathLoss, WINDOW, first_gap, first_gap_outside};
@@ -58,6 +58,7 @@ pub fn failures(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Fail
     failures.extend(refused_steps(scenario, call, facts));
     failures.extend(error_lines(facts));
     failures.extend(without_effect(&scenario.faults, facts));
+    failures.extend(without_message(&scenario.perturbations, facts));
     failures.extend(left_behind(facts));
     failures.extend(doubled(facts));
     failures.extend(left_allocated(scenario, facts));

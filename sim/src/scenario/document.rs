@@ -14,6 +14,7 @@ use toml::de::DeTable;
 
 use super::error::ProblemKind;
 use super::link::LinkDocument;
+use super::message::MessageDocument;
 use super::middlebox::{IdleDocument, PortValue, PortalDocument};
 use super::model::{
     CallPath, CandidateType, CertificateKind, Families, Ipv6Firewall, ProxyKind, ServerState,
@@ -46,6 +47,8 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) fault: Vec<Spanned<FaultDocument>>,
     #[serde(default)]
+    pub(super) message: Vec<Spanned<MessageDocument>>,
+    #[serde(default)]
     pub(super) expect: ExpectDocument,
     pub(super) talk: Option<Spanned<TalkDocument>>,
 }
@@ -73,12 +76,13 @@ pub(super) struct NetworkDocument {
 #[derive(Debug, Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a table with `network`, `plays` and `storage`"
+    expecting = "a table with `network`, `plays`, `storage` and `user`"
 )]
 pub(super) struct PeerDocument {
     pub(super) network: Option<Spanned<String>>,
     pub(super) plays: Option<Spanned<String>>,
     pub(super) storage: Option<Choice<StorageMode>>,
+    pub(super) user: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -119,6 +123,7 @@ pub(super) struct StepDocument {
     #[serde(rename = "do")]
     pub(super) action: Option<Spanned<Choice<ActionName>>>,
     pub(super) callee: Option<Spanned<String>>,
+    pub(super) caller: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -127,6 +132,7 @@ pub(super) enum ActionName {
     Call,
     Answer,
     HangUp,
+    Push,
     Kill,
     Start,
 }

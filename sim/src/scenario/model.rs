@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ringtrue::audio::track::OpusTrack;
 pub use ringtrue::candidates::CandidateType;
-use ringtrue::config::{ClientConfig, TransportPolicy};
+use ringtrue::config::{ClientConfig, TransportKind, TransportPolicy};
 use serde::Deserialize;
 
 use crate::fault::{Fault, FaultKind};
@@ -17,6 +17,7 @@ use crate::net::firewall::FirewallConfig;
 use crate::net::link::{LinkConfig, LinkPair};
 use crate::net::nat::{NatConfig, NatPreset};
 pub use crate::net::topology::Families;
+use crate::perturbation::Perturbation;
 
 /// One question to the client: a topology, a call script and what should come of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,9 @@ pub struct Scenario {
     /// What goes wrong: at a moment first and by time, then after an event. The world names a fault
     /// by its index.
     pub faults: Vec<Fault>,
+    /// What happens to single signaling messages, in the order of the file. Of several that are for
+    /// one message the first counts.
+    pub perturbations: Vec<Perturbation>,
     /// What should come of it.
     pub expect: Expectation,
     /// How long audio is to be kept after it is connected, where the loader wrote the hang-up
@@ -57,7 +61,18 @@ impl Scenario {
     pub fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::default();
         config.ice.policy = self.policy;
+        if !self.perturbations.is_empty() {
+            // Messages are perturbed in the frames of WebSockets. What went by polling would get past.
+            config.signaling.transports = vec![TransportKind::WebSocket];
+        }
         config
+    }
+
+    /// The peers that are devices of a user, in the order of their names.
+    pub fn devices_of(&self, user: &str) -> impl Iterator<Item = &str> {
+        let peers = self.peers.iter();
+        let of_user = peers.filter(move |(_, peer)| peer.user == user);
+        of_user.map(|(name, _)| name.as_str())
     }
 
     /// The gateways between a host of `network` and the core, from the inside out; empty for a network
@@ -203,6 +218,9 @@ pub struct Peer {
     pub plays: PathBuf,
     /// What an app that is killed leaves to the one that is started after it.
     pub storage: StorageMode,
+    /// Whose device it is: several peers of one user ring together. Most often the peer's own name,
+    /// and never the name of a peer of somebody else.
+    pub user: String,
 }
 
 /// Whether what an app stores outlives it.
@@ -295,8 +313,13 @@ pub enum Trigger {
 pub enum Action {
     /// Calls another peer.
     Call {
-        /// Who is called: another key of [`Scenario::peers`].
+        /// Who is called: the user of another peer.
         callee: String,
+    },
+    /// Its app gets a push message that tells of a call.
+    Push {
+        /// Who calls: another key of [`Scenario::peers`].
+        caller: String,
     },
     /// Answers the call that rings.
     Answer,
@@ -392,6 +415,7 @@ impl fmt::Display for Action {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Call { callee } => write!(formatter, "call {callee}"),
+            Self::Push { caller } => write!(formatter, "push of {caller}"),
             Self::Answer => formatter.write_str("answer"),
             Self::HangUp => formatter.write_str("hang-up"),
             Self::Kill => formatter.write_str("kill"),

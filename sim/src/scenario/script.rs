@@ -10,6 +10,7 @@ use super::document::{ActionName, Named, PeerDocument, StepDocument};
 use super::error::ProblemKind;
 use super::model::{Action, ScriptStep, Trigger};
 use super::problems::Problems;
+use super::validate::user_of;
 
 /// How long the callee lets it ring where the file has no script.
 const ANSWER_AFTER_RINGING: Duration = Duration::from_secs(1);
@@ -32,15 +33,28 @@ pub(super) fn steps(
     problems: &mut Problems<'_>,
 ) -> Option<(Vec<ScriptStep>, Option<Duration>)> {
     let Some(documents) = documents else {
-        let mut names = peers.keys().map(|name| name.get_ref().clone());
-        let (first, second) = (names.next()?, names.next()?);
+        let mut names = peers.iter();
+        let (first, caller) = names.next()?;
+        let caller = user_of(first, caller);
+        let other = names.find(|(name, document)| user_of(name, document) != caller);
+        let Some((second, callee)) = other else {
+            // That one peer is too few is said elsewhere.
+            if peers.len() > 1 {
+                let allowed = "peers of two users";
+                let message = "all peers are devices of one user, and nobody calls themselves";
+                problems.push(first.span(), contradiction(message, allowed));
+            }
+            return None;
+        };
+        let callee = user_of(second, callee).to_owned();
+        let (first, second) = (first.get_ref().clone(), second.get_ref().clone());
         let survivor = if killed_by_faults.contains(&first) {
             second.clone()
         } else {
             first.clone()
         };
         let hang_up = hang_up(survivor, talk.length);
-        let steps = default_steps(first, second, hang_up);
+        let steps = default_steps(first, callee, second, hang_up);
         return Some((steps, Some(talk.length)));
     };
     let read: Vec<Option<Step>> = documents
@@ -50,7 +64,7 @@ pub(super) fn steps(
     // What is missing from one step would look wrong in the others.
     let mut steps: Vec<Step> = read.into_iter().collect::<Option<_>>()?;
     steps.sort_by_key(|step| step.step.trigger);
-    let first_call = check_sequence(&steps, problems)?;
+    let first_call = check_sequence(&steps, peers, problems)?;
 
     let hangs_up = steps.iter().any(|step| step.step.action == Action::HangUp);
     let killed = |peer: &String| {
@@ -81,14 +95,17 @@ pub(super) fn steps(
     Some((script, None))
 }
 
-fn default_steps(first: String, second: String, hang_up: ScriptStep) -> Vec<ScriptStep> {
+fn default_steps(
+    first: String,
+    callee: String,
+    second: String,
+    hang_up: ScriptStep,
+) -> Vec<ScriptStep> {
     vec![
         ScriptStep {
             trigger: Trigger::At(Duration::ZERO),
             peer: first,
-            action: Action::Call {
-                callee: second.clone(),
-            },
+            action: Action::Call { callee },
         },
         ScriptStep {
             trigger: Trigger::AfterRinging(ANSWER_AFTER_RINGING),
@@ -166,7 +183,7 @@ fn read_action(
 ) -> Option<Action> {
     let step = document.get_ref();
     let Some(action) = &step.action else {
-        let allowed = "`call`, `answer`, `hang-up`, `kill` or `start`";
+        let allowed = "`call`, `answer`, `hang-up`, `push`, `kill` or `start`";
         problems.push_missing(document.span(), "do", allowed);
         return None;
     };
@@ -176,31 +193,48 @@ fn read_action(
                 problems.push_missing(document.span(), "callee", "the name of the peer to call");
                 return None;
             };
-            if peer == Some(callee.get_ref()) {
+            let user = known_user(callee, peers, problems)?;
+            if peer.is_some_and(|peer| user_named(peer, peers) == user) {
                 let allowed = "another peer";
                 problems.push(
                     callee.span(),
                     contradiction("nobody calls themselves", allowed),
                 );
             }
-            let callee = known_peer(callee, peers, problems)?;
+            let callee = user;
             return Some(Action::Call { callee });
+        }
+        ActionName::Push => {
+            let Some(caller) = &step.caller else {
+                problems.push_missing(document.span(), "caller", "the name of the peer who calls");
+                return None;
+            };
+            let caller = known_peer(caller, peers, problems)?;
+            return Some(Action::Push { caller });
         }
         ActionName::Answer => Action::Answer,
         ActionName::HangUp => Action::HangUp,
         ActionName::Kill => Action::Kill,
         ActionName::Start => Action::Start,
     };
-    if let Some(callee) = &step.callee {
+    let unused = [
+        (&step.callee, "`callee` with `do = \"call\"` only"),
+        (&step.caller, "`caller` with `do = \"push\"` only"),
+    ];
+    for (name, allowed) in unused {
+        let Some(name) = name else { continue };
         let message = format!("this means nothing where `do` is `{simple}`");
-        let allowed = "`callee` with `do = \"call\"` only";
-        problems.push(callee.span(), contradiction(&message, allowed));
+        problems.push(name.span(), contradiction(&message, allowed));
     }
     Some(simple)
 }
 
 /// Refuses steps that nobody could take. Gives the two sides of the first call, the caller first.
-fn check_sequence(steps: &[Step], problems: &mut Problems<'_>) -> Option<[String; 2]> {
+fn check_sequence(
+    steps: &[Step],
+    peers: &Named<PeerDocument>,
+    problems: &mut Problems<'_>,
+) -> Option<[String; 2]> {
     let first_call = steps.iter().position(|step| callee_of(step).is_some());
     let Some(first_call) = first_call else {
         match steps.iter().find(|step| step.step.action == Action::HangUp) {
@@ -218,7 +252,12 @@ fn check_sequence(steps: &[Step], problems: &mut Problems<'_>) -> Option<[String
             problems,
         );
     }
-    let callees: BTreeSet<&str> = steps.iter().filter_map(callee_of).collect();
+    let called: BTreeSet<&str> = steps.iter().filter_map(callee_of).collect();
+    let devices = peers.iter();
+    let callees: BTreeSet<&str> = devices
+        .filter(|(name, document)| called.contains(user_of(name, document)))
+        .map(|(name, _)| name.get_ref().as_str())
+        .collect();
     let calls = steps.iter().filter(|step| callee_of(step).is_some());
     let mut in_a_call: BTreeSet<&str> = calls.map(|step| step.step.peer.as_str()).collect();
     in_a_call.extend(&callees);
@@ -228,11 +267,11 @@ fn check_sequence(steps: &[Step], problems: &mut Problems<'_>) -> Option<[String
             Action::Answer | Action::HangUp if position < first_call => {
                 refuse(step, "there is no call before it", CALL_FIRST, problems);
             }
-            Action::Answer if !callees.contains(peer) => {
+            Action::Answer | Action::Push { .. } if !callees.contains(peer) => {
                 refuse(
                     step,
                     "nobody calls this peer",
-                    "`answer` by a callee",
+                    "`answer` and `push` of a callee",
                     problems,
                 );
             }
@@ -244,7 +283,21 @@ fn check_sequence(steps: &[Step], problems: &mut Problems<'_>) -> Option<[String
         }
     }
     check_lives(steps, problems);
-    Some([call.step.peer.clone(), callee_of(call)?.to_owned()])
+    let callee = callee_of(call)?;
+    let answers = |step: &&Step| {
+        step.step.action == Action::Answer && user_named(&step.step.peer, peers) == callee
+    };
+    // Of several devices the one that answers can end the call.
+    let device = steps
+        .iter()
+        .find(answers)
+        .map(|step| step.step.peer.clone());
+    let device = device.or_else(|| {
+        let mut devices = peers.iter();
+        let device = devices.find(|(name, document)| user_of(name, document) == callee);
+        device.map(|(name, _)| name.get_ref().clone())
+    });
+    Some([call.step.peer.clone(), device?])
 }
 
 const CALL_FIRST: &str = "a step with `do = \"call\"` that comes earlier";
@@ -293,6 +346,30 @@ fn callee_of(step: &Step) -> Option<&str> {
         Action::Call { callee } => Some(callee),
         _ => None,
     }
+}
+
+/// Whose device the peer with this name is.
+fn user_named(peer: &str, peers: &Named<PeerDocument>) -> String {
+    let found = peers.get_key_value(peer);
+    let user = found.map(|(name, document)| user_of(name, document));
+    user.unwrap_or(peer).to_owned()
+}
+
+fn known_user(
+    name: &Spanned<String>,
+    peers: &Named<PeerDocument>,
+    problems: &mut Problems<'_>,
+) -> Option<String> {
+    let users: BTreeSet<&str> = peers
+        .iter()
+        .map(|(name, document)| user_of(name, document))
+        .collect();
+    if users.contains(name.get_ref().as_str()) {
+        return Some(name.get_ref().clone());
+    }
+    let kind = ProblemKind::unknown("peer", name.get_ref(), users.iter().copied());
+    problems.push(name.span(), kind);
+    None
 }
 
 fn known_peer(

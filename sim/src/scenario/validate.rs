@@ -21,7 +21,7 @@ use super::model::{
 use super::nat;
 use super::problems::Problems;
 use super::value::TimeValue;
-use super::{fault, layers, script};
+use super::{fault, layers, message, script};
 use crate::fault::{Fault, FaultKind};
 
 /// How long a call lasts where the file says nothing.
@@ -51,6 +51,11 @@ pub(super) fn scenario(
         peers: &peers,
     };
     let faults = fault::read(&document.fault, names, problems);
+    let users = peers.values().map(|peer| peer.user.clone()).collect();
+    let perturbations = message::read(&document.message, &users, problems);
+    if !perturbations.is_empty() {
+        refuse_proxies(&document.network, problems);
+    }
     let expect = expectation(&document.expect, &peers, problems);
     let without_talk = match &expect {
         Expectation::Unreachable { .. } => Some("unreachable"),
@@ -115,9 +120,22 @@ pub(super) fn scenario(
             }),
         script,
         faults: faults.into_iter().map(|placed| placed.fault).collect(),
+        perturbations,
         expect,
         talk,
     })
+}
+
+/// Messages are perturbed in WebSockets, which some proxies let nobody have.
+fn refuse_proxies(networks: &Named<NetworkDocument>, problems: &mut Problems<'_>) {
+    for network in networks.values() {
+        if let Some(proxy) = &network.get_ref().proxy {
+            let message = "no WebSocket passes it, and messages are perturbed in these".to_owned();
+            let allowed = "`proxy` without `[[message]]`";
+            let kind = ProblemKind::Contradiction { message, allowed };
+            problems.push(proxy.span(), kind);
+        }
+    }
 }
 
 fn killed_by<'a>(faults: impl Iterator<Item = &'a Fault>) -> BTreeSet<String> {
@@ -216,8 +234,15 @@ fn peers(
     }
     let mut peers = BTreeMap::new();
     let mut tracks = Tracks::new();
-    for (position, (name, document)) in documents.iter().enumerate() {
+    let mut users = Vec::new();
+    for (name, document) in documents {
         check_name(name, problems);
+        let user = user_of(name, document);
+        let position = users.iter().position(|known| *known == user);
+        let position = position.unwrap_or_else(|| {
+            users.push(user);
+            users.len() - 1
+        });
         let network = network_of(document, networks, problems);
         let plays = plays(
             document,
@@ -231,10 +256,51 @@ fn peers(
             network,
             plays,
             storage: storage.map_or_else(StorageMode::default, |choice| choice.0),
+            user: user.to_owned(),
         };
         peers.insert(name.get_ref().clone(), peer);
     }
+    check_users(documents, &peers, problems);
     (peers, tracks)
+}
+
+/// Whose device a peer is.
+pub(super) fn user_of<'a>(
+    name: &'a Spanned<String>,
+    document: &'a Spanned<PeerDocument>,
+) -> &'a str {
+    let user = document.get_ref().user.as_ref();
+    user.map_or(name.get_ref(), |user| user.get_ref())
+}
+
+/// Refuses users whose name is also that of somebody else's peer, and users whose devices sound
+/// different, by which nobody could be told that it is them.
+fn check_users(
+    documents: &Named<PeerDocument>,
+    peers: &BTreeMap<String, Peer>,
+    problems: &mut Problems<'_>,
+) {
+    for (name, document) in documents {
+        let Some(user) = &document.get_ref().user else {
+            continue;
+        };
+        check_name(user, problems);
+        let peer = &peers[name.get_ref()];
+        if peers
+            .get(user.get_ref())
+            .is_some_and(|other| other.user != peer.user)
+        {
+            let message = "a peer of somebody else has this name".to_owned();
+            let allowed = "the name of a user";
+            problems.push(user.span(), ProblemKind::Contradiction { message, allowed });
+        }
+        let mut others = peers.values().filter(|other| other.user == peer.user);
+        if others.any(|other| other.plays != peer.plays) {
+            let message = "another device of this user plays another file".to_owned();
+            let allowed = "one file for all devices of a user";
+            problems.push(user.span(), ProblemKind::Contradiction { message, allowed });
+        }
+    }
 }
 
 fn network_of(
@@ -266,7 +332,7 @@ fn plays(
         (None, Some(tone)) => (*tone, document.span()),
         (None, None) => {
             let allowed =
-                "the name of a file in `fixtures`; only the first two peers have a default";
+                "the name of a file in `fixtures`; only the first two users have a default";
             problems.push_missing(document.span(), "plays", allowed);
             return PathBuf::new();
         }
@@ -410,11 +476,15 @@ fn check_tones(
         let Action::Call { callee } = &step.action else {
             continue;
         };
-        let plays = |name: &str| peers.get(name).map(|peer| &peer.plays);
-        let document = documents.get(callee.as_str());
-        if plays(&step.peer) == plays(callee)
-            && let Some(document) = document
-        {
+        let callees = peers.iter().filter(|(_, peer)| peer.user == *callee);
+        for (name, peer) in callees {
+            let plays = peers.get(&step.peer).map(|caller| &caller.plays);
+            let Some(document) = documents
+                .get(name.as_str())
+                .filter(|_| plays == Some(&peer.plays))
+            else {
+                continue;
+            };
             let written = document.get_ref().plays.as_ref().map(Spanned::span);
             let kind = ProblemKind::Contradiction {
                 message: format!("`{}`, who calls this peer, plays the same file", step.peer),

@@ -193,7 +193,7 @@ impl DelayValue {
 impl TimeValue {
     const EXPECTED: &str = "a time in quotes from \"0s\" to \"1h\", such as \"1m30s\" or \"1.5s\"";
 
-    fn parse(text: &str) -> Result<Self, ValueError> {
+    pub(super) fn parse(text: &str) -> Result<Self, ValueError> {
         at_most(parse_duration(text)?, LONGEST_TIME).map(Self)
     }
 }

@@ -8,6 +8,8 @@ use ringtrue::net::Net;
 use ringtrue::net::tls::TlsAcceptor;
 use ringtrue::signaling::relay::{Relay, serve, serve_tls};
 
+use super::perturbing::Perturbing;
+
 /// Serves `relay` on `local` until the future is dropped; `ready` is called with the address
 /// that it listens on.
 ///
@@ -38,4 +40,20 @@ pub async fn run_tls(
 ) -> io::Result<()> {
     let listener = net.listen_stream(local).await?;
     serve_tls(relay, listener, tls).await
+}
+
+/// The same, or [`run`] without `tls`, with what `perturbing` does to the messages that go out.
+///
+/// # Errors
+///
+/// When the address cannot be listened on.
+pub async fn run_perturbed(
+    net: Arc<dyn Net>,
+    local: SocketAddr,
+    relay: Relay,
+    tls: Option<TlsAcceptor>,
+    perturbing: &Perturbing,
+) -> io::Result<()> {
+    let listener = net.listen_stream(local).await?;
+    serve(relay, perturbing.listen(listener, tls)).await
 }

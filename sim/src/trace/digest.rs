@@ -106,6 +106,10 @@ fn encode(buffer: &mut Vec<u8>, event: &Event) {
             bytes(buffer, event.to_string().as_bytes());
         }
         EventKind::Wire(event) => bytes(buffer, event.to_string().as_bytes()),
+        EventKind::Message(event) => {
+            number(buffer, event.perturbation as u64);
+            bytes(buffer, event.to_string().as_bytes());
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use ringtrue::net::TrafficClass;
 
 use crate::fault::FrameWay;
 use crate::net::flow::Protocol;
+use crate::scenario::value::format_duration;
 
 /// The name of a host, gateway or link, as the scenario writes it. Cheap to clone.
 pub type HostName = Arc<str>;
@@ -76,6 +77,37 @@ pub enum EventKind {
     Fault(FaultEvent),
     /// Something that shows on the wire of a peer's signaling connection.
     Wire(WireEvent),
+    /// A perturbation of the scenario met a signaling message.
+    Message(MessageEvent),
+}
+
+/// What a perturbation did to a message that the signaling server sent out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageEvent {
+    /// Its index in [`Scenario::perturbations`](crate::scenario::model::Scenario).
+    pub perturbation: usize,
+    /// The user who sent the message.
+    pub from: String,
+    /// What was sent, as the message calls itself.
+    pub kind: String,
+    /// Which message of this kind and sender, counted from 1.
+    pub number: u32,
+    /// What became of it.
+    pub phase: MessagePhase,
+}
+
+/// What became of a message on its way to one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessagePhase {
+    /// This delivery of it was lost.
+    Lost,
+    /// It waits.
+    Held {
+        /// How long.
+        lasting: Duration,
+    },
+    /// It goes its way, late or for another time.
+    Released,
 }
 
 /// Something that shows on the wire of a peer's signaling connection, seen where the peer is.
@@ -170,6 +202,11 @@ pub enum AppEvent {
         /// Who calls.
         from: String,
     },
+    /// A push message told it of a call.
+    Pushed {
+        /// Who calls.
+        from: String,
+    },
     /// Its call was answered, here or there.
     Answered,
     /// ICE selected a pair.
@@ -247,6 +284,7 @@ impl EventKind {
             Self::App(_) => "app",
             Self::Fault(_) => "fault",
             Self::Wire(_) => "wire",
+            Self::Message(_) => "message",
         }
     }
 
@@ -256,7 +294,7 @@ impl EventKind {
         match self {
             Self::App(event) => *event != AppEvent::Heard,
             Self::Log { level, .. } => *level <= tracing::Level::INFO,
-            Self::Fault(_) => true,
+            Self::Fault(_) | Self::Message(_) => true,
             _ => false,
         }
     }
@@ -283,6 +321,23 @@ impl fmt::Display for EventKind {
             Self::App(event) => event.fmt(formatter),
             Self::Fault(event) => event.fmt(formatter),
             Self::Wire(event) => event.fmt(formatter),
+            Self::Message(event) => event.fmt(formatter),
+        }
+    }
+}
+
+impl fmt::Display for MessageEvent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            from, kind, number, ..
+        } = self;
+        write!(formatter, "{from}'s {kind} {number} is ")?;
+        match self.phase {
+            MessagePhase::Lost => formatter.write_str("lost"),
+            MessagePhase::Held { lasting } => {
+                write!(formatter, "held for {}", format_duration(lasting))
+            }
+            MessagePhase::Released => formatter.write_str("released"),
         }
     }
 }
@@ -346,6 +401,7 @@ impl fmt::Display for AppEvent {
             Self::Calling { callee } => write!(formatter, "calls {callee}"),
             Self::RemoteRinging => formatter.write_str("the other side rings"),
             Self::Incoming { from } => write!(formatter, "rings: {from} calls"),
+            Self::Pushed { from } => write!(formatter, "told by a push message that {from} calls"),
             Self::Answered => formatter.write_str("call answered"),
             Self::PathSelected { local, remote } => {
                 write!(formatter, "path selected: {local} to {remote}")

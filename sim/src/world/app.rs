@@ -19,13 +19,15 @@ use crate::trace::{AppEvent, EventKind, HostName, Recorder};
 /// Everything that an application is started with.
 #[derive(Debug)]
 pub struct App {
-    /// The user's name, which is also the host's.
+    /// The host's name.
     pub name: HostName,
+    /// The user's name.
+    pub user: String,
     /// The host's network.
     pub net: Arc<dyn Net>,
     /// The client's settings.
     pub config: ClientConfig,
-    /// What each peer plays into its calls.
+    /// What each user plays into calls.
     pub voices: BTreeMap<String, OpusTrack>,
     /// What it stores on its device.
     pub storage: Storage,
@@ -39,7 +41,9 @@ pub struct App {
 pub struct Storage(Arc<Mutex<Option<SavedCall>>>);
 
 impl Storage {
-    fn get(&self) -> Option<SavedCall> {
+    /// What is stored.
+    #[must_use]
+    pub fn get(&self) -> Option<SavedCall> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -61,6 +65,13 @@ pub enum Command {
     },
     /// Answer the call that rings.
     Answer,
+    /// Get a push message that somebody calls.
+    Push {
+        /// The caller's name.
+        caller: String,
+        /// The call.
+        call: CallId,
+    },
     /// End the call, or refuse it.
     HangUp,
 }
@@ -70,14 +81,14 @@ impl App {
     pub async fn run(self, mut commands: mpsc::UnboundedReceiver<Command>) {
         self.record(AppEvent::Started);
         let identity = Identity {
-            name: self.name.to_string(),
-            token: format!("token-of-{}", self.name),
+            name: self.user.clone(),
+            token: format!("token-of-{}", self.user),
         };
         let (client, mut events) = CallClient::start(
             Arc::clone(&self.net),
             self.config.clone(),
             identity,
-            self.voices[&*self.name].clone(),
+            self.voices[&self.user].clone(),
         );
         let mut call = Call::default();
         if let Some(saved) = self.storage.get() {
@@ -129,6 +140,16 @@ impl App {
                 }
                 Err(error) => Some(error.to_string()),
             },
+            (Command::Push { caller, call: id }, _) => {
+                let announced = client.announce(id, caller.clone()).await;
+                if announced.is_ok() && call.id.as_ref() != Some(id) {
+                    *call = self.call_with(id.clone(), caller);
+                    self.record(AppEvent::Pushed {
+                        from: caller.clone(),
+                    });
+                }
+                announced.err().map(|error| error.to_string())
+            }
             (Command::Answer, Some(id)) => client.answer(&id).await.err().map(|e| e.to_string()),
             (Command::HangUp, Some(id)) => client.hang_up(&id).await.err().map(|e| e.to_string()),
             (Command::Answer | Command::HangUp, None) => Some("there is no call".into()),

@@ -183,6 +183,17 @@ impl<'a> Director<'a> {
                 callee: callee.clone(),
             },
             Action::Answer => Command::Answer,
+            Action::Push { caller } => {
+                let stored = self.people.get(caller).and_then(|each| each.storage.get());
+                let Some(stored) = stored else {
+                    let what = format!("{}: who is said to call does not", step.action);
+                    return record(world, &step.peer, AppEvent::Refused { what });
+                };
+                Command::Push {
+                    caller: self.scenario.peers[caller].user.clone(),
+                    call: stored.call,
+                }
+            }
             Action::HangUp => Command::HangUp,
             Action::Kill => return self.kill(world, &step.peer),
             Action::Start => return self.start(world, &step.peer),
@@ -207,11 +218,12 @@ impl<'a> Director<'a> {
         let voices = self
             .scenario
             .peers
-            .iter()
-            .map(|(name, peer)| (name.clone(), self.scenario.tracks[&peer.plays].clone()))
+            .values()
+            .map(|peer| (peer.user.clone(), self.scenario.tracks[&peer.plays].clone()))
             .collect();
         let app = App {
             name: peer.into(),
+            user: self.scenario.peers[peer].user.clone(),
             net: world.net(person.host),
             config: self.config.clone(),
             voices,
@@ -265,7 +277,10 @@ impl<'a> Director<'a> {
             for fact in &facts.app {
                 let state = in_call.entry(&fact.peer).or_default();
                 match fact.event {
-                    AppEvent::Calling { .. } | AppEvent::Incoming { .. } | AppEvent::Resumed => {
+                    AppEvent::Calling { .. }
+                    | AppEvent::Incoming { .. }
+                    | AppEvent::Pushed { .. }
+                    | AppEvent::Resumed => {
                         called = true;
                         *state = true;
                     }

@@ -212,6 +212,7 @@ impl Simulation<'_> {
         let subscriber = tracing_subscriber::registry().with(layer);
         let logs = tracing::subscriber::set_default(subscriber);
 
+        servers.perturb_messages(&world, &self.scenario.perturbations);
         servers.start(&mut world, &self.scenario.servers);
         boxes.start(&mut world, servers.signaling_port());
         let canary_recorder = recorder.clone();

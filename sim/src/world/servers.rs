@@ -19,7 +19,9 @@ use super::host::Names;
 use crate::fault::ServerName;
 use crate::net::link::LinkPair;
 use crate::net::topology::{Families, HostId, Topology, TopologyError};
+use crate::perturbation::Perturbation;
 use crate::scenario::model::{ServerState, Servers};
+use crate::server::perturbing::Perturbing;
 use crate::server::turn::{TurnAddresses, TurnConfig, TurnControl};
 use crate::server::{signaling, turn};
 
@@ -30,6 +32,8 @@ pub struct ServerHosts {
     signaling_port: u16,
     /// What the signaling server shows where it protects its connections.
     signaling_tls: Option<TlsAcceptor>,
+    /// What happens to the messages that the signaling server sends out, where something does.
+    perturbing: Option<Perturbing>,
     ice: BTreeMap<HostId, IceService>,
     /// The URLs of the TURN servers, as the relay names them to who asks for credentials.
     turn_urls: Vec<String>,
@@ -102,6 +106,7 @@ impl ServerHosts {
             signaling: signaling_host,
             signaling_port: signaling.port(),
             signaling_tls: None,
+            perturbing: None,
             ice,
             turn_urls,
         })
@@ -110,6 +115,20 @@ impl ServerHosts {
     /// Lets the signaling server protect its connections, from the next start on.
     pub fn protect_signaling(&mut self, tls: TlsAcceptor) {
         self.signaling_tls = Some(tls);
+    }
+
+    /// Lets these things happen to messages, from the next start on, and for all starts together.
+    pub fn perturb_messages(&mut self, world: &World, perturbations: &[Perturbation]) {
+        if perturbations.is_empty() {
+            return;
+        }
+        let seed = world.capture.seed();
+        self.perturbing = Some(Perturbing::new(
+            perturbations,
+            |label| seed.stream(label),
+            world.recorder.clone(),
+            world.hosts[self.signaling.index()].name.clone(),
+        ));
     }
 
     /// Starts everything that the scenario does not hold down.
@@ -142,12 +161,15 @@ impl ServerHosts {
         let addresses: Vec<IpAddr> = world.addresses(self.signaling).collect();
         for ip in addresses {
             let (net, relay) = (Arc::clone(&net), relay.clone());
-            let tls = self.signaling_tls.clone();
+            let (tls, perturbing) = (self.signaling_tls.clone(), self.perturbing.clone());
             let address = SocketAddr::new(ip, self.signaling_port);
             world.domain(self.signaling).spawn(async move {
-                let stopped = match tls {
-                    None => signaling::run(net, address, relay, |_| {}).await,
-                    Some(tls) => signaling::run_tls(net, address, relay, tls).await,
+                let stopped = match (perturbing, tls) {
+                    (Some(perturbing), tls) => {
+                        signaling::run_perturbed(net, address, relay, tls, &perturbing).await
+                    }
+                    (None, None) => signaling::run(net, address, relay, |_| {}).await,
+                    (None, Some(tls)) => signaling::run_tls(net, address, relay, tls).await,
                 };
                 if let Err(cause) = stopped {
                     error!(%address, %cause, "the signaling relay stopped");
