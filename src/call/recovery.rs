@@ -45,6 +45,9 @@ pub enum Trouble {
     NetworkBack,
     /// ICE or DTLS failed.
     PathFailed,
+    /// The other side's consent to be sent to has expired (RFC 7675 section 5.1), and only new
+    /// credentials bring it back.
+    ConsentLost,
     /// A socket died.
     SocketLost,
     /// This host's addresses are others.
@@ -172,7 +175,10 @@ impl Recovery {
         self.wanted = self.wanted.max(Some(trouble));
         let starts_over = matches!(
             trouble,
-            Trouble::AddressesChanged | Trouble::NetworkBack | Trouble::SocketLost
+            Trouble::AddressesChanged
+                | Trouble::NetworkBack
+                | Trouble::SocketLost
+                | Trouble::ConsentLost
         );
         if starts_over {
             self.not_before = now;
@@ -181,7 +187,8 @@ impl Recovery {
         None
     }
 
-    /// Signaling is up or down. Where it comes back to a silent call, the network has come back.
+    /// Signaling is up or down. Where it comes back to a silent call, the network has come back; and
+    /// what was gathered for an offer that did not get out is of no use, whether audio flows or not.
     pub fn handle_signaling(
         &mut self,
         now: Instant,
@@ -192,6 +199,13 @@ impl Recovery {
             (_, Signaling::Down) => self.reachable_since = None,
             (Signaling::Down, Signaling::Up) if self.is_quiet(now) => {
                 return self.handle_trouble(now, Trouble::NetworkBack);
+            }
+            (Signaling::Down, Signaling::Up) => {
+                let is_stale = |attempt: &mut Attempt| attempt.offer == Offer::Underway;
+                return self
+                    .attempt
+                    .take_if(is_stale)
+                    .map(|_| RecoveryAction::Abandon);
             }
             _ => {}
         }

@@ -121,19 +121,36 @@ fn outcome_of(drops: &[Drop]) -> Outcome {
     }
 }
 
-/// What a peer was not handed, but for what nobody needs any more: a side that has not heard yet that the
-/// other one hung up looks for another path, and the other one is not interested.
+/// What a peer was not handed of the call, but for what nobody needs any more: a side that looks for another
+/// path offers again, and the other one has hung up before that reached it.
 fn missing_of_the_call(facts: &Facts, peer: &str) -> BTreeMap<String, u32> {
     let mut missing = missing(facts, peer);
     let mut own = facts.app.iter().filter(|fact| *fact.peer == *peer);
     let over = own.find(|fact| matches!(fact.event, AppEvent::Ended { .. }));
-    let Some(over) = over.map(|fact| fact.at) else {
+    if over.is_none() {
+        return missing;
+    }
+    // The first offer of all is the call.
+    let offers = |sent: &BTreeMap<MessageName, Vec<_>>| {
+        let offers = sent.get(&MessageName::Offer);
+        offers.cloned().unwrap_or_default()
+    };
+    let call = facts
+        .sent
+        .values()
+        .filter_map(|sent| offers(sent).first().copied())
+        .min();
+    let others = facts.sent.iter().filter(|(other, _)| ***other != *peer);
+    let search = others
+        .clone()
+        .flat_map(|(_, sent)| offers(sent))
+        .find(|at| Some(*at) != call);
+    let Some(search) = search else {
         return missing;
     };
-    let others = facts.sent.iter().filter(|(other, _)| ***other != *peer);
     let late_of = |message: MessageName| {
         let sent = others.clone().filter_map(|(_, sent)| sent.get(&message));
-        let late = sent.flatten().filter(|at| **at > over).count();
+        let late = sent.flatten().filter(|at| **at >= search).count();
         u32::try_from(late).unwrap_or(u32::MAX)
     };
     let offers = late_of(MessageName::Offer);

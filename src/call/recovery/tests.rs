@@ -225,3 +225,29 @@ fn signaling_is_doubted_while_no_audio_arrives() {
     }
     assert_eq!(doubts, [2, 4, 6]);
 }
+
+#[test]
+fn an_offer_that_did_not_get_out_is_dropped_with_what_was_gathered_for_it() {
+    let mut call = Call::talking(Side::Caller);
+    call.until(3.0);
+    let now = call.at(5.0);
+    call.recovery.handle_signaling(now, Signaling::Down);
+    call.hears(9.0);
+    let now = call.at(9.1);
+    let dropped = call.recovery.handle_signaling(now, Signaling::Up);
+    assert_eq!(dropped, Some(RecoveryAction::Abandon));
+    call.hears(10.5);
+    assert_eq!(call.until(11.0), []);
+}
+
+#[test]
+fn lost_consent_begins_another_path_whatever_is_under_way() {
+    let mut call = Call::talking(Side::Callee);
+    let now = call.at(2.0);
+    call.recovery.handle_remote_attempt(now);
+    let now = call.at(2.5);
+    let dropped = call.recovery.handle_trouble(now, Trouble::ConsentLost);
+    assert_eq!(dropped, Some(RecoveryAction::Abandon));
+    let restart = RecoveryAction::Restart(Trouble::ConsentLost);
+    assert_eq!(call.until(2.9), [(2.5, restart)]);
+}

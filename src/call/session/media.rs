@@ -60,7 +60,7 @@ impl Session {
             Some(PeerEvent::ConsentLost) => {
                 debug!(call = %call.id, leg = ?id, "the other side's consent has expired");
                 if call.legs.is_in_use(id) {
-                    self.network_trouble(Instant::now(), Trouble::PathFailed);
+                    self.network_trouble(Instant::now(), Trouble::ConsentLost);
                 }
             }
             Some(PeerEvent::DtlsConnected) => self.take_over(id),
