@@ -59,6 +59,8 @@ mod tests {
     use super::*;
     use crate::check::facts::FaultFact;
     use crate::fault::{Begin, Breakage, FaultKind};
+    use crate::perturbation::{MessageDelay, MessageKind};
+    use crate::trace::{MessageEvent, MessagePhase};
 
     /// What is said of a socket drop on line 12 of which the trace shows `phases`.
     fn said(phases: &[FaultPhase]) -> Vec<String> {
@@ -112,6 +114,38 @@ mod tests {
         assert_eq!(
             said(&[]),
             ["the fault socket-drop alice (rst) on line 12 never began (audio + 1s)"],
+        );
+    }
+
+    #[test]
+    fn a_perturbation_that_meets_no_message_is_a_failure() {
+        let perturbation = Perturbation {
+            from: "alice".to_owned(),
+            kind: MessageKind::Answer,
+            which: Some(2),
+            lost: 1,
+            delay: MessageDelay::NONE,
+            copies: 1,
+            copy_delay: Duration::ZERO,
+            line: Some(9),
+        };
+        let met = MessageEvent {
+            perturbation: 0,
+            from: "alice".to_owned(),
+            kind: "answer".to_owned(),
+            number: 2,
+            phase: MessagePhase::Lost,
+        };
+        let facts = Facts {
+            perturbed: vec![(Duration::ZERO, met)],
+            ..Facts::default()
+        };
+        let both = [perturbation.clone(), perturbation];
+        let failures = without_message(&both, &facts);
+        let said: Vec<_> = failures.iter().map(|each| each.message.as_str()).collect();
+        assert_eq!(
+            said,
+            ["alice's answer 2 was never delivered (line 9), so it was not perturbed"]
         );
     }
 }

@@ -255,7 +255,10 @@ impl Session {
             return warn!(%error, "an offer that cannot be answered");
         }
         if !is_ringing {
-            if let Some(recovery) = self.recovery() {
+            // What rang, and was gathered anew meanwhile, waits for its candidates as long as any first offer.
+            if aim != OfferAim::Call
+                && let Some(recovery) = self.recovery()
+            {
                 recovery.handle_remote_attempt(Instant::now());
             }
             self.send_answer();
