@@ -6,5 +6,5 @@ mod legs;
 pub mod negotiation;
 pub mod recovery;
 pub mod saved;
-pub mod session;
+pub(crate) mod session;
 pub mod state;

@@ -129,9 +129,9 @@ pub enum EndReason {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ClientError {
     /// Misuse: the client is in a call already.
-    #[error("cannot call {callee}: call {current} is not over")]
+    #[error("cannot begin a call with {callee}: call {current} is not over")]
     Busy {
-        /// Who was to be called.
+        /// Who was to be talked to.
         callee: PeerName,
         /// The call in progress.
         current: CallId,

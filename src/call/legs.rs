@@ -44,7 +44,18 @@ pub(super) struct Leg {
     /// The kinds of both candidates of the selected pair, ours first.
     pub(super) selected: Option<(CandidateType, CandidateType)>,
     events: mpsc::UnboundedReceiver<PeerEvent>,
-    retire_at: Option<Instant>,
+    /// Whether a later one has taken its place.
+    standing: Standing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It may carry audio.
+    Candidate,
+    /// A later one was taken, over which nothing has come yet.
+    Superseded,
+    /// A later one works.
+    Retiring { at: Instant },
 }
 
 /// All connections of one call.
@@ -70,7 +81,14 @@ impl Leg {
 
     /// Whether another one has taken its place.
     pub(super) fn is_retired(&self) -> bool {
-        self.retire_at.is_some()
+        self.standing != Standing::Candidate
+    }
+
+    fn retires_at(&self) -> Option<Instant> {
+        match self.standing {
+            Standing::Retiring { at } => Some(at),
+            Standing::Candidate | Standing::Superseded => None,
+        }
     }
 
     /// Hands a remote candidate of its generation to the connection.
@@ -97,7 +115,7 @@ impl Legs {
             remote_ufrag: None,
             selected: None,
             events,
-            retire_at: None,
+            standing: Standing::Candidate,
         });
         self.legs.last_mut().expect("one was just pushed")
     }
@@ -117,7 +135,7 @@ impl Legs {
     pub(super) fn coming(&mut self) -> Option<&mut Leg> {
         let in_use = self.in_use;
         let last = self.legs.last_mut()?;
-        (Some(last.id) != in_use && last.retire_at.is_none()).then_some(last)
+        (Some(last.id) != in_use && !last.is_retired()).then_some(last)
     }
 
     pub(super) fn get(&mut self, id: LegId) -> Option<&mut Leg> {
@@ -131,10 +149,23 @@ impl Legs {
     }
 
     /// Audio is sent over this one from now on; those made before it are about to go.
-    pub(super) fn take_over(&mut self, now: Instant, id: LegId) {
+    pub(super) fn take_over(&mut self, id: LegId) {
         self.in_use = Some(id);
         for leg in self.legs.iter_mut().filter(|leg| leg.id < id) {
-            leg.retire_at.get_or_insert(now + RETIRE_AFTER);
+            if leg.standing == Standing::Candidate {
+                leg.standing = Standing::Superseded;
+            }
+        }
+    }
+
+    /// Audio came over this one. Those that it has superseded are not needed any more.
+    pub(super) fn handle_audio(&mut self, now: Instant, id: LegId) {
+        for leg in self.legs.iter_mut().filter(|leg| leg.id < id) {
+            if leg.standing == Standing::Superseded {
+                leg.standing = Standing::Retiring {
+                    at: now + RETIRE_AFTER,
+                };
+            }
         }
     }
 
@@ -153,14 +184,14 @@ impl Legs {
 
     /// Takes out one whose time is over.
     pub(super) fn retired(&mut self, now: Instant) -> Option<Leg> {
-        let is_due = |leg: &Leg| leg.retire_at.is_some_and(|at| at <= now);
+        let is_due = |leg: &Leg| leg.retires_at().is_some_and(|at| at <= now);
         let position = self.legs.iter().position(is_due)?;
         Some(self.legs.remove(position))
     }
 
     /// When the next one's time is over.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.legs.iter().filter_map(|leg| leg.retire_at).min()
+        self.legs.iter().filter_map(Leg::retires_at).min()
     }
 
     /// Sends one packet of audio.

@@ -33,6 +33,8 @@ pub struct Recovery {
     reachable_since: Option<Instant>,
     /// Whether the path in use passes a relay, and since when.
     relayed_since: Option<Instant>,
+    /// Since when a path is in use over which nothing has come yet.
+    mute_since: Option<Instant>,
 }
 
 /// Why another path is looked for.
@@ -94,6 +96,8 @@ pub enum RecoveryAction {
 pub enum RecoveryTimer {
     /// Audio counts as silent.
     Silence,
+    /// A path that was taken carries nothing.
+    Mute,
     /// No audio arrives, and signaling may be as dead as its path.
     DoubtSignaling,
     /// The other side counts as away.
@@ -151,7 +155,9 @@ impl Recovery {
             not_before: now,
             doubt_at: now + config.silent_after,
             signaling,
-            reachable_since: (signaling == Signaling::Up).then_some(now),
+            // A callee does not know yet whether its answer arrives.
+            reachable_since: (signaling == Signaling::Up && side == Side::Caller).then_some(now),
+            mute_since: None,
             relayed_since: None,
             config,
         }
@@ -161,6 +167,8 @@ impl Recovery {
     pub fn handle_audio(&mut self, now: Instant) {
         self.heard_at = now;
         self.audio = Audio::Flowing;
+        self.mute_since = None;
+        self.failed_attempts = 0;
         if matches!(
             self.wanted,
             Some(Trouble::Silence | Trouble::NetworkBack | Trouble::PathFailed)
@@ -253,11 +261,10 @@ impl Recovery {
     }
 
     /// The new generation has taken over. What was wrong with the old one matters no more.
-    pub fn handle_taken_over(&mut self, now: Instant, path: Path) {
+    pub fn handle_taken_over(&mut self, now: Instant) {
         self.attempt = None;
         self.wanted = None;
-        self.failed_attempts = 0;
-        self.handle_path(now, path);
+        self.mute_since = Some(now);
     }
 
     /// The generation that was begun has failed before it took over.
@@ -291,6 +298,10 @@ impl Recovery {
                     self.wanted = self.wanted.max(Some(Trouble::Silence));
                     return Some(RecoveryAction::Interrupted);
                 }
+                RecoveryTimer::Mute => {
+                    self.mute_since = None;
+                    self.wanted = self.wanted.max(Some(Trouble::Silence));
+                }
                 RecoveryTimer::DoubtSignaling => {
                     self.doubt_at = now + self.config.silent_after;
                     return Some(RecoveryAction::CheckSignaling);
@@ -317,6 +328,7 @@ impl Recovery {
     pub fn poll_timeout(&self) -> Option<(Instant, RecoveryTimer)> {
         let timers = [
             (self.silent_at(), RecoveryTimer::Silence),
+            (self.mute_at(), RecoveryTimer::Mute),
             (self.doubt_signaling_at(), RecoveryTimer::DoubtSignaling),
             (self.unacknowledged_at(), RecoveryTimer::Unacknowledged),
             (self.attempt_ends_at(), RecoveryTimer::Attempt),
@@ -331,6 +343,11 @@ impl Recovery {
     fn silent_at(&self) -> Option<Instant> {
         let flows = self.audio == Audio::Flowing;
         flows.then(|| self.heard_at + self.config.silent_after)
+    }
+
+    /// Twice the usual, since the other side may take the path a round trip later.
+    fn mute_at(&self) -> Option<Instant> {
+        Some(self.mute_since? + self.config.silent_after * 2)
     }
 
     fn doubt_signaling_at(&self) -> Option<Instant> {
@@ -352,7 +369,11 @@ impl Recovery {
     }
 
     fn next_attempt_at(&self) -> Option<Instant> {
-        let may_begin = self.signaling == Signaling::Up && self.attempt.is_none();
+        // A search for a better path gives way to one for any.
+        let is_free = self
+            .attempt
+            .is_none_or(|attempt| attempt.aim == Aim::Upgrade);
+        let may_begin = self.signaling == Signaling::Up && is_free;
         (may_begin && self.wanted.is_some()).then_some(self.not_before)
     }
 

@@ -52,6 +52,8 @@ pub(crate) struct Session {
     signaling: SignalingClient,
     signaling_events: mpsc::Receiver<SignalingEvent>,
     signaling_state: Signaling,
+    /// The same, but for the time before it was ever up.
+    signaling_was: Option<Signaling>,
     events: mpsc::UnboundedSender<ClientEvent>,
     candidates: CandidateBuffer,
     random: ChaCha12Rng,
@@ -110,6 +112,7 @@ impl Session {
             signaling,
             signaling_events,
             signaling_state: Signaling::Down,
+            signaling_was: None,
             events,
             candidates: CandidateBuffer::default(),
             random: ChaCha12Rng::from_rng(&mut rand::rng()),
@@ -200,7 +203,8 @@ impl Session {
     }
 
     fn act_on(&mut self, call: &CallId, input: Input) -> Result<(), ClientError> {
-        if self.call.as_ref().is_none_or(|current| current.id != *call) {
+        let names = |current: &ActiveCall| current.id == *call || current.formerly.contains(call);
+        if !self.call.as_ref().is_some_and(names) {
             return Err(ClientError::UnknownCall { call: call.clone() });
         }
         self.input(input);

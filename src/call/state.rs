@@ -172,7 +172,9 @@ pub fn transition(state: CallState, input: Input) -> Transition {
         (Talking, Input::AudioSilent) => (Interrupted, &[ReportInterrupted]),
         // A call in which both talk needs no signaling.
         (Talking | Interrupted, Input::Undelivered) => (state, &[]),
-        (Calling | RemoteRinging | Announced | Accepted | Incoming, Input::Unanswered)
+        // Other devices may ring.
+        (Announced, Input::Unanswered) => (Ended, &[ReportEnded, CloseMedia]),
+        (Calling | RemoteRinging | Accepted | Incoming, Input::Unanswered)
         | (_, Input::LocalHangUp | Input::MediaFailed | Input::Undelivered) => {
             (Ended, &[SendHangUp, ReportEnded, CloseMedia])
         }

@@ -139,7 +139,7 @@ impl SignalingClient {
     /// Sends a message. The order of calls is the order of sending; the returned future says what
     /// came of it.
     ///
-    /// The message is kept until a device of the other side has acknowledged it, or for a minute.
+    /// The message is kept until a device of the other side has acknowledged it, or for 90 s.
     /// Without a connection it waits, and goes out in order right after the next one is there.
     pub fn send(&self, envelope: Envelope) -> PendingSend {
         let (done, outcome) = oneshot::channel();

@@ -8,7 +8,8 @@
 //!
 //! A user can be at several devices. What a caller says goes to all of them, and is kept, whoever
 //! has acknowledged it, until one of them answers: that one then gets what it lacks, and nobody else
-//! is heard any more. Until then the offer is repeated to all, since nobody knows which there are. A callee knows its caller's device from the first frame.
+//! is heard any more, but that it is told so. Until then the offer is repeated to all, since nobody knows
+//! which there are. A callee knows its caller's device from the first offer.
 
 mod closed;
 mod conversation;
@@ -28,7 +29,7 @@ use self::conversation::{Conversation, ConversationId, Stage};
 pub use self::error::{PeerFault, PostError};
 use self::incoming::Heard;
 use self::sending::Outbound;
-use super::message::{CallId, DeviceId, Envelope, Frame, FrameContent, PeerName};
+use super::message::{CallId, CallMessage, DeviceId, Envelope, Frame, FrameContent, PeerName};
 
 /// How long a message waits for its acknowledgement before the path is doubted, and how much time
 /// there is at least between two such doubts.
@@ -62,7 +63,7 @@ pub struct Mailbox {
 pub struct MailboxLimits {
     /// The most messages that are kept in all. Default 256.
     pub messages_max: usize,
-    /// The most messages that are kept of one call. Default 192: a call needs some 40, and one with
+    /// The most messages that are kept of one call. Default 192: a generation of candidates takes some 40, and one with
     /// every address that a host can have some 130.
     pub messages_per_call_max: usize,
     /// The most calls that are not closed. Default 256.
@@ -198,7 +199,10 @@ impl Mailbox {
             body: body.clone(),
         };
         self.frame(&id, None, content).check()?;
-        self.check_room(&id)?;
+        // What ends a call must go out however much of it waits.
+        if !matches!(body, CallMessage::HangUp { .. }) {
+            self.check_room(&id)?;
+        }
         let post = PostId(self.next_post);
         self.next_post += 1;
         let expires_at = now + self.limits.kept_for;
@@ -207,6 +211,9 @@ impl Mailbox {
             .entry(id.clone())
             .or_insert_with(|| Conversation::open(now));
         conversation.stage = Stage::Begun;
+        if matches!(body, CallMessage::Offer { .. }) {
+            conversation.note_own_offer();
+        }
         conversation.outgoing.push(post, body, expires_at);
         self.send(now, &id, number);
         Ok(post)

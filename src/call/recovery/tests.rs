@@ -193,7 +193,7 @@ fn the_other_sides_attempt_takes_the_place_of_ours() {
     call.recovery.handle_remote_attempt(now);
     assert_eq!(call.until(10.0), [(3.0, RecoveryAction::Interrupted)]);
     let now = call.at(10.0);
-    call.recovery.handle_taken_over(now, Path::Direct);
+    call.recovery.handle_taken_over(now);
     call.hears(10.1);
     assert_eq!(call.until(12.0), []);
 }
@@ -250,4 +250,27 @@ fn lost_consent_begins_another_path_whatever_is_under_way() {
     assert_eq!(dropped, Some(RecoveryAction::Abandon));
     let restart = RecoveryAction::Restart(Trouble::ConsentLost);
     assert_eq!(call.until(2.9), [(2.5, restart)]);
+}
+
+#[test]
+fn a_path_that_was_taken_and_carries_nothing_is_not_the_last_one() {
+    let mut call = Call::answered(Side::Caller);
+    let now = call.at(1.0);
+    call.recovery.handle_taken_over(now);
+    let restart = RecoveryAction::Restart(Trouble::Silence);
+    assert_eq!(call.until(6.0), [(5.0, restart)]);
+}
+
+#[test]
+fn trouble_does_not_wait_for_a_search_for_a_better_path() {
+    let mut call = Call::talking(Side::Caller);
+    let now = call.at(1.0);
+    call.recovery.handle_path(now, Path::Relayed);
+    call.hears(3.9);
+    assert_eq!(call.until(4.0), [(4.0, RecoveryAction::Upgrade)]);
+    let expected = [
+        (5.9, RecoveryAction::Interrupted),
+        (5.9, RecoveryAction::Restart(Trouble::Silence)),
+    ];
+    assert_eq!(call.until(6.5), expected);
 }

@@ -16,11 +16,14 @@ use crate::client::{ClientError, EndReason};
 use crate::config::RingingConfig;
 use crate::peer::MediaIdentity;
 use crate::peer::sdp::{Fingerprint, SessionDescription};
-use crate::signaling::message::{CallId, PeerName, TrickledCandidate};
+use crate::signaling::message::{CallId, HangUpReason, PeerName, TrickledCandidate};
 
 /// Everything of a call.
 pub(super) struct ActiveCall {
     pub(super) id: CallId,
+    /// The ids that it went by before. An application that has not read yet that the call goes on under
+    /// another one may still use them.
+    pub(super) formerly: Vec<CallId>,
     pub(super) peer: PeerName,
     pub(super) state: CallState,
     pub(super) negotiation: Negotiation,
@@ -31,6 +34,8 @@ pub(super) struct ActiveCall {
     /// The offer that rings, to be taken up again if this host's network changes before it is answered.
     pub(super) ringing: Option<RingingOffer>,
     pub(super) rings_until: Option<Instant>,
+    /// What a device of the other side refused the call with, while others may ring yet.
+    pub(super) refused: Option<HangUpReason>,
     /// From the moment that the call is answered.
     pub(super) recovery: Option<Recovery>,
     /// Runs from the moment that SRTP keys are there.
@@ -98,6 +103,7 @@ impl Session {
         self.look_at_addresses = now;
         Ok(ActiveCall {
             id,
+            formerly: Vec::new(),
             peer,
             state,
             negotiation: Negotiation::new(side),
@@ -106,6 +112,7 @@ impl Session {
             pinned: None,
             ringing: None,
             rings_until: ringing_limit(state, &self.config.ringing).map(|limit| now + limit),
+            refused: None,
             recovery: None,
             audio_clock: None,
             source: AudioSource::new(self.voice.clone(), &mut self.random),

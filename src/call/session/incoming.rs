@@ -1,5 +1,7 @@
 //! What signaling brings.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -18,6 +20,9 @@ use crate::signaling::client::SignalingEvent;
 use crate::signaling::message::{
     CallId, CallMessage, Envelope, HangUpReason, OfferAim, PeerName, TrickledCandidate,
 };
+
+/// How long other devices may still answer a call that one has refused before any has rung.
+const OTHER_DEVICES_LIMIT: Duration = Duration::from_secs(3);
 
 impl Session {
     pub(super) fn signaling(&mut self, event: SignalingEvent) {
@@ -87,11 +92,31 @@ impl Session {
         }
     }
 
+    /// One device says no. While nobody has answered, only a person who refuses speaks for the others.
     fn hang_up(&mut self, reason: HangUpReason) {
-        self.set_end(EndReason::Remote(reason));
-        self.input(match reason {
-            HangUpReason::Busy => Input::RemoteBusy,
-            _ => Input::RemoteHangUp,
+        let Some(call) = self.call.as_mut() else {
+            return;
+        };
+        let is_of_one_device = matches!(
+            reason,
+            HangUpReason::Busy | HangUpReason::Unreachable | HangUpReason::Unanswered
+        );
+        let has_rung = call.state == CallState::RemoteRinging;
+        // An idle device knows nothing of a call that is taken up.
+        let is_unknown_there = call.state == CallState::Calling && reason == HangUpReason::Normal;
+        if call.state == CallState::Calling && (is_of_one_device || is_unknown_there) {
+            call.refused.get_or_insert(reason);
+            let until = Instant::now() + OTHER_DEVICES_LIMIT;
+            call.rings_until = call.rings_until.map(|at| at.min(until));
+            return;
+        }
+        if !(has_rung && is_of_one_device) {
+            call.end = EndReason::Remote(reason);
+        }
+        self.input(if is_of_one_device {
+            Input::RemoteBusy
+        } else {
+            Input::RemoteHangUp
         });
     }
 
@@ -168,9 +193,12 @@ impl Session {
         state: CallState,
         remote: SessionDescription,
     ) {
+        let mut formerly = Vec::new();
         if let Some(present) = &self.call {
             let was = present.id.clone();
             info!(%was, %call, "the call goes on under another id");
+            formerly.clone_from(&present.formerly);
+            formerly.push(was.clone());
             self.report(ClientEvent::Replaced {
                 was,
                 call: call.clone(),
@@ -178,6 +206,9 @@ impl Session {
         }
         self.drop_call();
         self.accept(from, call, state, remote);
+        if let Some(present) = self.call.as_mut() {
+            present.formerly = formerly;
+        }
     }
 
     /// Begins a call that the other side offers.
@@ -268,7 +299,10 @@ impl Session {
 
     fn refuse(&mut self, caller: PeerName, call: &CallId, reason: HangUpReason) {
         self.send_to(caller, call.clone(), CallMessage::HangUp { reason });
-        self.forget_call(call);
+        // Whoever names our call without being in it must not end it.
+        if self.call.as_ref().is_none_or(|present| present.id != *call) {
+            self.forget_call(call);
+        }
     }
 
     fn answer(&mut self, sdp: &str, offer: Option<&str>) {
@@ -276,6 +310,9 @@ impl Session {
             return;
         };
         let is_first = transition(call.state, Input::RemoteAnswer).next != call.state;
+        if !is_first && !call.state.is_answered() {
+            return debug!(call = %call.id, "an answer to a call that is not ours");
+        }
         let applied = match call.negotiation.handle_answer(offer) {
             OnAnswer::Apply => self.apply_answer(sdp),
             // It still says that the other side accepted. The answer to the offer that counts follows.

@@ -53,7 +53,11 @@ impl Session {
             }
             Some(PeerEvent::SocketLost { .. }) => {
                 debug!(call = %call.id, leg = ?id, "a socket died");
-                if !leg.is_retired() {
+                let is_attempt = leg.origin == Origin::Attempt && !call.legs.is_in_use(id);
+                let is_retired = call.legs.get(id).is_none_or(|leg| leg.is_retired());
+                if is_attempt {
+                    self.leg_failed(id, None);
+                } else if !is_retired {
                     self.network_trouble(Instant::now(), Trouble::SocketLost);
                 }
             }
@@ -64,7 +68,7 @@ impl Session {
                 }
             }
             Some(PeerEvent::DtlsConnected) => self.take_over(id),
-            Some(PeerEvent::Audio(packet)) => self.hear(packet),
+            Some(PeerEvent::Audio(packet)) => self.hear(id, packet),
             Some(PeerEvent::Failed(failure)) => self.leg_failed(id, Some(failure)),
             None => self.leg_failed(id, None),
         }
@@ -85,11 +89,10 @@ impl Session {
             clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
             clock
         });
-        call.legs.take_over(now, id);
+        call.legs.take_over(id);
         debug!(call = %call.id, leg = ?id, "audio takes this connection");
-        let path = call.legs.get(id).and_then(|leg| leg.path());
         if let Some(recovery) = call.recovery.as_mut() {
-            recovery.handle_taken_over(now, path.unwrap_or(Path::Direct));
+            recovery.handle_taken_over(now);
         }
         self.report_path(id);
     }
@@ -109,8 +112,8 @@ impl Session {
         let path = leg
             .path()
             .filter(|path| may_be_direct || *path == Path::Direct);
-        if let (Some(path), Some(recovery)) = (path, call.recovery.as_mut()) {
-            recovery.handle_path(Instant::now(), path);
+        if let Some(recovery) = call.recovery.as_mut() {
+            recovery.handle_path(Instant::now(), path.unwrap_or(Path::Direct));
         }
         let call = call.id.clone();
         self.report(ClientEvent::PathSelected {
@@ -120,11 +123,12 @@ impl Session {
         });
     }
 
-    fn hear(&mut self, packet: AudioPacket) {
+    fn hear(&mut self, id: LegId, packet: AudioPacket) {
         let now = Instant::now();
         let Some(call) = self.call.as_mut() else {
             return;
         };
+        call.legs.handle_audio(now, id);
         if let Some(recovery) = call.recovery.as_mut() {
             recovery.handle_audio(now);
         }
@@ -174,6 +178,7 @@ impl Session {
             return;
         }
         let is_forged = matches!(failure, Some(PeerFailure::FingerprintMismatch { .. }));
+        let is_offline = matches!(failure, Some(PeerFailure::NoInterface(_)));
         let cause = failure.map_or_else(
             || "the media connection ended by itself".to_owned(),
             |failure| failure.to_string(),
@@ -183,6 +188,10 @@ impl Session {
         };
         warn!(call = %call.id, leg = ?id, state = %call.state, cause, "a media connection failed");
         let Some(recovery) = call.recovery.as_mut() else {
+            if is_offline {
+                // It is made anew as soon as there is a network again.
+                return;
+            }
             self.set_end(EndReason::Unreachable { cause });
             return self.input(Input::MediaFailed);
         };
@@ -193,11 +202,12 @@ impl Session {
             let _ = recovery.handle_trouble(now, Trouble::PathFailed);
         }
         let must_end = is_forged && call.legs.in_use().is_none();
-        self.note_cause(cause);
         if must_end {
             // Whoever answers on the path is not who signaling says.
+            self.set_end(EndReason::Unreachable { cause });
             return self.input(Input::MediaFailed);
         }
+        self.note_cause(cause);
         self.recover(now);
     }
 
@@ -273,7 +283,8 @@ impl Session {
     pub(super) fn note_sleep(&mut self, now: Instant) {
         let awake = std::mem::replace(&mut self.awake_at, now);
         // In a call, its timers alone wake the session more often.
-        if self.call.is_none() || now.saturating_duration_since(awake) < SLEPT_AFTER {
+        let slept_after = SLEPT_AFTER.max(self.config.recovery.address_interval * 2);
+        if self.call.is_none() || now.saturating_duration_since(awake) < slept_after {
             return;
         }
         info!("this app stood still for {:?}", now.duration_since(awake));
@@ -284,9 +295,11 @@ impl Session {
     }
 
     pub(super) fn signaling_is(&mut self, state: Signaling) {
-        let before = std::mem::replace(&mut self.signaling_state, state);
+        self.signaling_state = state;
+        let before = self.signaling_was.replace(state);
         let now = Instant::now();
-        if (before, state) == (Signaling::Down, Signaling::Up) && self.recovery().is_none() {
+        let is_back = before == Some(Signaling::Down) && state == Signaling::Up;
+        if is_back && self.recovery().is_none() {
             // What broke the connection may have been a network that is another one now.
             self.renew_ringing();
         }
@@ -327,6 +340,8 @@ impl Session {
         }
         if matches!(change, AddressChange::Lost | AddressChange::Added) {
             self.network_trouble(now, Trouble::AddressesChanged);
+        } else if self.recovery().is_none() {
+            self.renew_ringing();
         }
     }
 

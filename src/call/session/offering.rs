@@ -73,8 +73,9 @@ impl Session {
             });
         }
         let id = self.draw_call_id();
-        let call = self.make_call(id.clone(), callee, CallState::Calling, Side::Caller)?;
+        let mut call = self.make_call(id.clone(), callee, CallState::Calling, Side::Caller)?;
         self.candidates.expect(&call.peer, &id);
+        call.formerly.extend(replaces.clone());
         self.call = Some(call);
         if let Err(error) = self.send_offer(aim, replaces) {
             self.drop_call();
@@ -134,7 +135,10 @@ impl Session {
             return Ok(());
         }
         self.set_remote_of_coming(remote)?;
-        let is_answered = aim != OfferAim::Call;
+        let is_answered = self
+            .call
+            .as_ref()
+            .is_some_and(|call| call.state.is_answered());
         if (is_answered || self.config.ice.candidate_pool_size > 0)
             && let Some(leg) = self.call.as_mut().and_then(|call| call.legs.coming())
         {

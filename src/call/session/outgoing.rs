@@ -30,7 +30,7 @@ pub(super) struct Sent {
 enum Need {
     /// Without it there is no call, or no other path.
     Offer,
-    /// The same.
+    /// Without it the offer that it answers leads nowhere.
     Answer,
     /// One of several.
     Other,
@@ -82,7 +82,7 @@ impl Session {
         let error = match outcome {
             Ok(()) if is_present => return self.delivered(need),
             Ok(()) => return,
-            Err(SendError::Closed) => {
+            Err(SendError::Closed) if !is_present => {
                 return debug!(%call, kind, "a message of a call that is over");
             }
             Err(error) => error,
@@ -91,6 +91,9 @@ impl Session {
         if need != Need::Other && is_present {
             self.note_cause(format!("the {kind} was not delivered: {error}"));
             self.input(Input::Undelivered);
+            if need == Need::Offer && self.recovery().is_some() {
+                self.attempt_failed();
+            }
         }
     }
 

@@ -21,11 +21,16 @@ impl Session {
         call.enter(now, step.next, &self.config.ringing);
         debug!(call = %call.id, from = %before, to = %step.next, ?input, "call");
         if input == Input::Unanswered && step.next == CallState::Ended {
-            call.end = EndReason::Unanswered;
+            call.end = match (&call.refused, before) {
+                (Some(reason), _) => EndReason::Remote(*reason),
+                (None, CallState::Accepted) => EndReason::Unreachable {
+                    cause: "the offer of the call did not come".to_owned(),
+                },
+                (None, _) => EndReason::Unanswered,
+            };
         }
         match input {
-            // A busy device of several says nothing of the others.
-            Input::RemoteBusy if step.next != CallState::Ended => call.end = EndReason::HungUp,
+            Input::RemoteRinging => call.refused = None,
             Input::LocalHangUp if before.is_ringing_here() => call.end = EndReason::Refused,
             // Whatever was wrong on the way, it is not why the call ends.
             Input::LocalHangUp | Input::AudioConnected => call.end = EndReason::HungUp,
@@ -100,6 +105,7 @@ impl Session {
     /// explains; what fails after it fails because of it.
     pub(super) fn note_cause(&mut self, cause: String) {
         if let Some(call) = self.call.as_mut()
+            && call.state != CallState::Talking
             && !matches!(call.end, EndReason::Unreachable { .. })
         {
             call.end = EndReason::Unreachable { cause };

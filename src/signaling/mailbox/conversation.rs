@@ -34,12 +34,20 @@ pub(super) enum Stage {
 pub(super) struct Conversation {
     pub(super) stage: Stage,
     pub(super) outgoing: Outgoing,
+    begun_by: Option<Beginner>,
     other_side: OtherSide,
     /// The devices that have been heard of.
     devices: BTreeMap<DeviceId, Incoming>,
     /// Those that rang when another one answered; `None` where none had to be chosen.
     left_out: Option<BTreeSet<DeviceId>>,
     heard_at: Instant,
+}
+
+/// Who offered first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beginner {
+    ThisSide,
+    OtherSide,
 }
 
 /// Who is talked to.
@@ -66,6 +74,7 @@ impl Conversation {
         Self {
             stage: Stage::Unbegun,
             outgoing: Outgoing::default(),
+            begun_by: None,
             other_side,
             devices: BTreeMap::new(),
             left_out: None,
@@ -174,6 +183,20 @@ impl Conversation {
             } else {
                 self.outgoing.schedule(now, number);
             }
+        }
+    }
+
+    /// This side offers.
+    pub(super) fn note_own_offer(&mut self) {
+        self.begun_by.get_or_insert(Beginner::ThisSide);
+    }
+
+    /// A device offers. If nobody has before, the call is its own, and nobody else is talked to.
+    pub(super) fn note_offer(&mut self, now: Instant, device: &DeviceId, kept_for: Duration) {
+        if self.begun_by.is_none() {
+            self.begun_by = Some(Beginner::OtherSide);
+            self.bind(now, device, kept_for);
+            self.left_out = None;
         }
     }
 

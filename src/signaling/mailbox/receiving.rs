@@ -165,7 +165,10 @@ impl Mailbox {
                 tracing::debug!(call = %id.call, from = %id.peer, "unknown message skipped");
                 return Call::GoesOn;
             }
-            CallMessage::Offer { .. } => conversation.stage = Stage::Begun,
+            CallMessage::Offer { .. } => {
+                conversation.stage = Stage::Begun;
+                conversation.note_offer(now, device, self.limits.kept_for);
+            }
             body if body.is_ordered() && conversation.stage == Stage::Unbegun => {
                 let kind = body.kind();
                 tracing::debug!(call = %id.call, from = %id.peer, kind, "stale call dropped");
