@@ -37,7 +37,13 @@ const EVENT_BACKLOG_MAX: usize = 1024;
 const FRAME_TIME_TO_LIVE: Duration = Duration::from_secs(3);
 
 /// What the server refuses for the moment only: it is sent again later, as what was lost is.
-const PASSING_REFUSALS: [&str; 4] = ["too-fast", "closed", "no-room", "too-many-calls"];
+const PASSING_REFUSALS: [&str; 5] = [
+    "too-fast",
+    "closed",
+    "no-room",
+    "too-many-calls",
+    "too-many-kept",
+];
 
 /// Where the outcome of one message goes. Its receiver's end withdraws the message by being dropped.
 type Outcome = oneshot::Sender<Result<(), SendError>>;
