@@ -62,7 +62,7 @@ enum Standing {
 #[derive(Debug, Default)]
 pub(super) struct Legs {
     /// In the order in which they were made.
-    legs: Vec<Leg>,
+    made: Vec<Leg>,
     next: u64,
     in_use: Option<LegId>,
 }
@@ -108,7 +108,7 @@ impl Legs {
     ) -> &mut Leg {
         let id = LegId(self.next);
         self.next += 1;
-        self.legs.push(Leg {
+        self.made.push(Leg {
             id,
             origin,
             connection,
@@ -117,13 +117,13 @@ impl Legs {
             events,
             standing: Standing::Candidate,
         });
-        self.legs.last_mut().expect("one was just pushed")
+        self.made.last_mut().expect("one was just pushed")
     }
 
     /// The connection over which audio is sent.
     pub(super) fn in_use(&self) -> Option<&Leg> {
         let id = self.in_use?;
-        self.legs.iter().find(|leg| leg.id == id)
+        self.made.iter().find(|leg| leg.id == id)
     }
 
     /// Whether audio is sent over this one.
@@ -134,24 +134,24 @@ impl Legs {
     /// The connection that was made last and does not carry audio yet.
     pub(super) fn coming(&mut self) -> Option<&mut Leg> {
         let in_use = self.in_use;
-        let last = self.legs.last_mut()?;
+        let last = self.made.last_mut()?;
         (Some(last.id) != in_use && !last.is_retired()).then_some(last)
     }
 
     pub(super) fn get(&mut self, id: LegId) -> Option<&mut Leg> {
-        self.legs.iter_mut().find(|leg| leg.id == id)
+        self.made.iter_mut().find(|leg| leg.id == id)
     }
 
     /// The connection whose other side has this user name fragment.
     pub(super) fn of_generation(&self, ufrag: &str) -> Option<&Leg> {
-        let mut legs = self.legs.iter();
+        let mut legs = self.made.iter();
         legs.find(|leg| leg.remote_ufrag.as_deref() == Some(ufrag))
     }
 
     /// Audio is sent over this one from now on; those made before it are about to go.
     pub(super) fn take_over(&mut self, id: LegId) {
         self.in_use = Some(id);
-        for leg in self.legs.iter_mut().filter(|leg| leg.id < id) {
+        for leg in self.made.iter_mut().filter(|leg| leg.id < id) {
             if leg.standing == Standing::Candidate {
                 leg.standing = Standing::Superseded;
             }
@@ -160,7 +160,7 @@ impl Legs {
 
     /// Audio came over this one. Those that it has superseded are not needed any more.
     pub(super) fn handle_audio(&mut self, now: Instant, id: LegId) {
-        for leg in self.legs.iter_mut().filter(|leg| leg.id < id) {
+        for leg in self.made.iter_mut().filter(|leg| leg.id < id) {
             if leg.standing == Standing::Superseded {
                 leg.standing = Standing::Retiring {
                     at: now + RETIRE_AFTER,
@@ -172,26 +172,26 @@ impl Legs {
     /// Takes out the connection that was made last, if it has this origin and does not carry audio.
     pub(super) fn abandon_coming(&mut self, origin: Origin) -> Option<Leg> {
         self.coming().filter(|leg| leg.origin == origin)?;
-        self.legs.pop()
+        self.made.pop()
     }
 
     /// Takes one out.
     pub(super) fn remove(&mut self, id: LegId) -> Option<Leg> {
-        let position = self.legs.iter().position(|leg| leg.id == id)?;
+        let position = self.made.iter().position(|leg| leg.id == id)?;
         self.in_use.take_if(|in_use| *in_use == id);
-        Some(self.legs.remove(position))
+        Some(self.made.remove(position))
     }
 
     /// Takes out one whose time is over.
     pub(super) fn retired(&mut self, now: Instant) -> Option<Leg> {
         let is_due = |leg: &Leg| leg.retires_at().is_some_and(|at| at <= now);
-        let position = self.legs.iter().position(is_due)?;
-        Some(self.legs.remove(position))
+        let position = self.made.iter().position(is_due)?;
+        Some(self.made.remove(position))
     }
 
     /// When the next one's time is over.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.legs.iter().filter_map(Leg::retires_at).min()
+        self.made.iter().filter_map(Leg::retires_at).min()
     }
 
     /// Sends one packet of audio.
@@ -207,7 +207,7 @@ impl Legs {
     /// The next event of any of them, or never while there is none. `None` if a connection has ended.
     pub(super) async fn next_event(&mut self) -> (LegId, Option<PeerEvent>) {
         poll_fn(|context| {
-            for leg in &mut self.legs {
+            for leg in &mut self.made {
                 if let Poll::Ready(event) = leg.events.poll_recv(context) {
                     return Poll::Ready((leg.id, event));
                 }
@@ -219,6 +219,6 @@ impl Legs {
 
     /// All connections, to be closed.
     pub(super) fn into_connections(self) -> impl Iterator<Item = PeerConnection> {
-        self.legs.into_iter().map(|leg| leg.connection)
+        self.made.into_iter().map(|leg| leg.connection)
     }
 }

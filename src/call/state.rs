@@ -46,7 +46,7 @@ pub enum Input {
     RemoteOffer,
     /// The other side's answer arrived.
     RemoteAnswer,
-    /// A device of the other side is in another call.
+    /// One device of the other side cannot take the call, and speaks for itself only.
     RemoteBusy,
     /// The other side hung up or refused.
     RemoteHangUp,
@@ -170,21 +170,19 @@ pub fn transition(state: CallState, input: Input) -> Transition {
         }
         (Connecting | Interrupted, Input::AudioConnected) => (Talking, &[ReportAudio]),
         (Talking, Input::AudioSilent) => (Interrupted, &[ReportInterrupted]),
-        // A call in which both talk needs no signaling.
-        (Talking | Interrupted, Input::Undelivered) => (state, &[]),
-        // Other devices may ring.
-        (Announced, Input::Unanswered) => (Ended, &[ReportEnded, CloseMedia]),
-        (Calling | RemoteRinging | Accepted | Incoming, Input::Unanswered)
+        // A call in which both talk needs no signaling, and where one device says no others may ring.
+        (Talking | Interrupted, Input::Undelivered)
+        | (Calling | RemoteRinging, Input::RemoteBusy) => (state, &[]),
+        // Whatever device a person refuses on, the others of that user must not ring on.
+        (Calling | RemoteRinging, Input::RemoteHangUp)
+        | (Calling | RemoteRinging | Accepted | Incoming, Input::Unanswered)
         | (_, Input::LocalHangUp | Input::MediaFailed | Input::Undelivered) => {
             (Ended, &[SendHangUp, ReportEnded, CloseMedia])
         }
-        // Whatever device refuses, the others of that user must not ring on.
-        (Calling, Input::RemoteBusy) | (Calling | RemoteRinging, Input::RemoteHangUp) => {
-            (Ended, &[SendHangUp, ReportEnded, CloseMedia])
+        // Who was only told of a call does not end it for the devices that ring.
+        (Announced, Input::Unanswered) | (_, Input::RemoteBusy | Input::RemoteHangUp) => {
+            (Ended, &[ReportEnded, CloseMedia])
         }
-        // Another device rings.
-        (RemoteRinging, Input::RemoteBusy) => (state, &[]),
-        (_, Input::RemoteBusy | Input::RemoteHangUp) => (Ended, &[ReportEnded, CloseMedia]),
         _ => (state, &[]),
     };
     Transition { next, actions }

@@ -167,6 +167,10 @@ pub enum OfferAim {
 }
 
 impl OfferAim {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands a reference to whoever decides what is skipped"
+    )]
     fn is_call(&self) -> bool {
         *self == Self::Call
     }

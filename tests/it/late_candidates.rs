@@ -56,13 +56,13 @@ struct Case {
 impl Case {
     fn scenario(&self) -> Scenario {
         let mut scenario = self.cell.scenario(Conditions::default());
-        let Some([caller, callee]) = sides(&scenario) else {
+        let Some([first, second]) = sides(&scenario) else {
             panic!("a cell has a call");
         };
         let late = match self.late {
-            Late::Caller => vec![caller],
-            Late::Callee => vec![callee],
-            Late::Both => vec![caller, callee],
+            Late::Caller => vec![first],
+            Late::Callee => vec![second],
+            Late::Both => vec![first, second],
         };
         scenario.perturbations = late
             .into_iter()

@@ -34,10 +34,10 @@ pub(super) fn steps(
 ) -> Option<(Vec<ScriptStep>, Option<Duration>)> {
     let Some(documents) = documents else {
         let mut names = peers.iter();
-        let (first, caller) = names.next()?;
-        let caller = user_of(first, caller);
-        let other = names.find(|(name, document)| user_of(name, document) != caller);
-        let Some((second, callee)) = other else {
+        let (first, document) = names.next()?;
+        let user = user_of(first, document);
+        let other = names.find(|(name, document)| user_of(name, document) != user);
+        let Some((second, document)) = other else {
             // That one peer is too few is said elsewhere.
             if peers.len() > 1 {
                 let allowed = "peers of two users";
@@ -46,7 +46,7 @@ pub(super) fn steps(
             }
             return None;
         };
-        let callee = user_of(second, callee).to_owned();
+        let callee = user_of(second, document).to_owned();
         let (first, second) = (first.get_ref().clone(), second.get_ref().clone());
         let survivor = if killed_by_faults.contains(&first) {
             second.clone()
@@ -252,10 +252,10 @@ fn check_sequence(
             problems,
         );
     }
-    let called: BTreeSet<&str> = steps.iter().filter_map(callee_of).collect();
+    let users_called: BTreeSet<&str> = steps.iter().filter_map(callee_of).collect();
     let devices = peers.iter();
     let callees: BTreeSet<&str> = devices
-        .filter(|(name, document)| called.contains(user_of(name, document)))
+        .filter(|(name, document)| users_called.contains(user_of(name, document)))
         .map(|(name, _)| name.get_ref().as_str())
         .collect();
     let calls = steps.iter().filter(|step| callee_of(step).is_some());

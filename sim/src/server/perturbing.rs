@@ -79,7 +79,7 @@ impl Perturbing {
     ) -> Box<dyn StreamListener> {
         Box::new(Listener {
             perturbing: self.clone(),
-            listener,
+            below: listener,
             tls,
         })
     }
@@ -109,14 +109,14 @@ impl fmt::Debug for Perturbing {
 
 struct Listener {
     perturbing: Perturbing,
-    listener: Box<dyn StreamListener>,
+    below: Box<dyn StreamListener>,
     tls: Option<TlsAcceptor>,
 }
 
 #[async_trait]
 impl StreamListener for Listener {
     async fn accept(&self) -> io::Result<(Box<dyn ByteStream>, SocketAddr)> {
-        let (stream, remote) = self.listener.accept().await?;
+        let (stream, remote) = self.below.accept().await?;
         let (here, servers) = duplex(PIPE_BYTES);
         let pipe = Pipe {
             stream: servers,
@@ -148,7 +148,7 @@ impl StreamListener for Listener {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.below.local_addr()
     }
 }
 
@@ -156,7 +156,7 @@ impl fmt::Debug for Listener {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Listener")
-            .field("listener", &self.listener)
+            .field("below", &self.below)
             .finish_non_exhaustive()
     }
 }

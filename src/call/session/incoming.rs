@@ -73,7 +73,7 @@ impl Session {
         }
         match body {
             CallMessage::Offer { sdp, aim, replaces } => {
-                self.offer(from, call, &sdp, aim, replaces.as_ref())
+                self.offer(from, call, &sdp, aim, replaces.as_ref());
             }
             CallMessage::Candidate(candidate) => self.candidate(&from, &call, candidate),
             CallMessage::EndOfCandidates { ufrag } => {
@@ -108,16 +108,13 @@ impl Session {
             call.refused.get_or_insert(reason);
             let until = Instant::now() + OTHER_DEVICES_LIMIT;
             call.rings_until = call.rings_until.map(|at| at.min(until));
-            return;
+            return self.input(Input::RemoteBusy);
         }
-        if !(has_rung && is_of_one_device) {
-            call.end = EndReason::Remote(reason);
+        if has_rung && is_of_one_device {
+            return self.input(Input::RemoteBusy);
         }
-        self.input(if is_of_one_device {
-            Input::RemoteBusy
-        } else {
-            Input::RemoteHangUp
-        });
+        call.end = EndReason::Remote(reason);
+        self.input(Input::RemoteHangUp);
     }
 
     /// A candidate of the other side. It passes on arrival, and before its offer too: the buffer
@@ -164,18 +161,18 @@ impl Session {
         let admission = admit(present, offered);
         debug!(%call, %from, ?aim, ?admission, "offer");
         match admission {
-            Admission::Ring => self.accept(from, call, CallState::Announced, remote),
+            Admission::Ring => self.accept(from, &call, CallState::Announced, remote),
             Admission::Awaited => self.take_offer(remote),
             Admission::Renegotiate => self.renegotiate(remote, aim),
-            Admission::ReplaceRinging => self.replace(from, call, CallState::Announced, remote),
-            Admission::Replace => self.replace(from, call, CallState::Accepted, remote),
+            Admission::ReplaceRinging => self.replace(from, &call, CallState::Announced, remote),
+            Admission::Replace => self.replace(from, &call, CallState::Accepted, remote),
             Admission::Yield => {
                 // The other side insists on its own call and drops this one by itself. Should it have
                 // given that up meanwhile, it must not ring for ours.
                 self.send(CallMessage::HangUp {
                     reason: HangUpReason::Normal,
                 });
-                self.replace(from, call, CallState::Accepted, remote);
+                self.replace(from, &call, CallState::Accepted, remote);
             }
             Admission::Insist => {
                 self.candidates.forget(&call);
@@ -189,7 +186,7 @@ impl Session {
     fn replace(
         &mut self,
         from: PeerName,
-        call: CallId,
+        call: &CallId,
         state: CallState,
         remote: SessionDescription,
     ) {
@@ -215,7 +212,7 @@ impl Session {
     fn accept(
         &mut self,
         from: PeerName,
-        call: CallId,
+        call: &CallId,
         state: CallState,
         remote: SessionDescription,
     ) {
@@ -226,7 +223,7 @@ impl Session {
             }
             Err(error) => {
                 warn!(%call, %error, "refusing a call for which no media can be set up");
-                self.refuse(from, &call, HangUpReason::Unreachable);
+                self.refuse(from, call, HangUpReason::Unreachable);
             }
         }
     }

@@ -216,9 +216,10 @@ impl Session {
         {
             ringing.candidates.push(candidate.clone());
         }
-        match call.legs.of_generation(&candidate.username_fragment) {
-            Some(leg) => leg.add_candidate(candidate),
-            None => debug!(call = %call.id, "a candidate of a generation that is gone"),
+        if let Some(leg) = call.legs.of_generation(&candidate.username_fragment) {
+            leg.add_candidate(candidate);
+        } else {
+            debug!(call = %call.id, "a candidate of a generation that is gone");
         }
     }
 

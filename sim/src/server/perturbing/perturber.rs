@@ -1,6 +1,7 @@
 //! What becomes of each message that the signaling server sends out (pure).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
@@ -8,8 +9,7 @@ use tokio::time::Instant;
 
 use super::delivery::Identity;
 use crate::perturbation::{MessageDelay, MessageKind, Perturbation};
-use crate::trace::MessageEvent;
-use crate::trace::MessagePhase;
+use crate::trace::{MessageEvent, MessagePhase};
 
 /// Decides for one run, over all connections.
 ///
@@ -148,8 +148,9 @@ impl Perturber {
         let delay = match rule.delay {
             MessageDelay::Fixed(delay) => delay,
             MessageDelay::Uniform { from, to } => {
-                let span = u64::try_from((to - from).as_millis()).unwrap_or(u64::MAX);
-                from + std::time::Duration::from_millis(random.random_range(0..=span))
+                let span = to.saturating_sub(from).as_millis();
+                let span = u64::try_from(span).unwrap_or(u64::MAX);
+                from + Duration::from_millis(random.random_range(0..=span))
             }
         };
         let due = now + delay;
