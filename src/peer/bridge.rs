@@ -9,11 +9,15 @@
 //! sockets stand for the whole host, and the bridge chooses the family.
 
 mod address;
+mod announcer;
 mod consent;
 mod datagram;
+mod delivery;
 mod families;
 mod pacer;
 mod relays;
+mod routing;
+mod sockets;
 mod stun;
 mod traffic;
 mod turn_stream;
@@ -30,39 +34,27 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha12Rng;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
 use webrtc_util::vnet::net::Net as VirtualNet;
 use webrtc_util::vnet::router::{Nic, Router};
 
 pub(crate) use self::address::{real_of, virtual_of};
-use self::datagram::Datagram;
+pub(crate) use self::announcer::Announcer;
 pub(crate) use self::families::{Family, is_candidate};
-use self::families::{HostAddresses, Purpose, ServerAddresses};
+use self::families::{HostAddresses, Purpose};
 use self::relays::{Access, Relays};
-use self::stun::Header;
-use self::traffic::{Inbound, Outbound, Packet, Traffic};
+use self::routing::Server;
+use self::sockets::RealSocket;
+use self::traffic::Traffic;
 use self::turn_stream::Link;
 use self::virtual_net::{open_virtual_net, stop_router};
 use super::servers::{Transport, UsableServer};
-use crate::candidates::{LOCAL_PREFERENCE_MAX, local_preferences};
-use crate::net::{DatagramSocket, Net, TrafficClass};
+use crate::candidates::local_preferences;
+use crate::net::{Net, TrafficClass};
 use crate::redaction;
-
-/// How long a server's name may take to resolve. The others do not wait for it.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The most packets of the agent that wait to be sent.
 const OUTBOUND_PACKETS_MAX: usize = 1024;
-
-/// The most packets to one server that wait for its name.
-const WAITING_PACKETS_MAX: usize = 16;
-
-/// The longest datagram that is read: the agent's own buffers are no larger.
-const DATAGRAM_BYTES_MAX: usize = 8192;
-
-/// How long the virtual network may take to accept a packet. Its queues block when full, and one
-/// socket that nobody reads must not stop the others.
-const DELIVERY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Why no bridge could be built.
 #[derive(Debug, thiserror::Error)]
@@ -99,12 +91,6 @@ pub(crate) enum BridgeEvent {
 /// Who is told. Called from within tasks of the bridge, so it must not wait.
 pub(crate) type BridgeListener = Box<dyn Fn(BridgeEvent) + Send + Sync>;
 
-/// Finds the real address behind one that the agent sees. Keeps no task alive.
-#[derive(Clone)]
-pub(crate) struct Announcer {
-    inner: Arc<Inner>,
-}
-
 struct Inner {
     net: Arc<dyn Net>,
     class: TrafficClass,
@@ -139,21 +125,6 @@ struct State {
     links: BTreeMap<(SocketAddr, SocketAddr), Link>,
     /// Whether a socket has died, which is told once.
     socket_lost: bool,
-}
-
-#[derive(Clone)]
-struct RealSocket {
-    socket: Arc<dyn DatagramSocket>,
-    address: SocketAddr,
-}
-
-enum Server {
-    /// Its name is being resolved; what was sent to it waits.
-    Resolving(Vec<Packet>),
-    At(ServerAddresses),
-    /// At this address, over TCP.
-    OverTcp(SocketAddr),
-    Unknown,
 }
 
 impl Bridge {
@@ -346,56 +317,6 @@ impl fmt::Debug for Bridge {
     }
 }
 
-impl Announcer {
-    /// The real address of the agent's socket `seen`, which is bound now if it was not. The port
-    /// alone identifies a socket on the unspecified address; where its server was reached over
-    /// IPv6, so is what the server told about it.
-    ///
-    /// # Errors
-    ///
-    /// What the network answers to the attempt to bind.
-    pub(crate) async fn announced(&self, seen: SocketAddr) -> io::Result<SocketAddr> {
-        let own = Family::of(seen.ip());
-        if !seen.ip().is_unspecified() {
-            return Ok(self.inner.socket(seen, own).await?.address);
-        }
-        let seen = SocketAddr::new(self.inner.addresses.first_seen(), seen.port());
-        let bound = {
-            let state = self.inner.state();
-            [Family::V4, Family::V6]
-                .iter()
-                .find_map(|family| state.sockets.get(&(seen, *family)))
-                .map(|socket| socket.address)
-        };
-        match bound {
-            Some(address) => Ok(address),
-            None => Ok(self.inner.socket(seen, own).await?.address),
-        }
-    }
-
-    /// The local preference of candidates whose base is at `real`.
-    pub(crate) fn local_preference(&self, real: IpAddr) -> u16 {
-        let preferences = &self.inner.preferences;
-        preferences
-            .get(&real)
-            .copied()
-            .unwrap_or(LOCAL_PREFERENCE_MAX)
-    }
-
-    /// Where the TCP connection begins over which the agent's socket with this port, on the
-    /// unspecified address, talks to a TURN server; `None` where it talks over UDP.
-    pub(crate) fn connection(&self, port: u16) -> Option<SocketAddr> {
-        let seen = SocketAddr::new(self.inner.addresses.first_seen(), port);
-        self.inner.link_address(seen)
-    }
-}
-
-impl fmt::Debug for Announcer {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Announcer").finish_non_exhaustive()
-    }
-}
-
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
@@ -404,260 +325,6 @@ impl Inner {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         lock(&self.tasks).spawn(task);
     }
-
-    /// Sends what the agent sends, and what is due, until the bridge is dropped.
-    async fn carry_outbound(self: Arc<Self>, mut packets: mpsc::Receiver<Packet>) {
-        loop {
-            let due = self.state().traffic.next_due(Instant::now());
-            tokio::select! {
-                biased;
-                packet = packets.recv() => match packet {
-                    None => return,
-                    Some(packet) if packet.remote == address::FLUSH => self.flushed.notify_waiters(),
-                    Some(packet) => self.outbound(packet).await,
-                },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    let packets = self.state().traffic.due(Instant::now());
-                    for packet in packets {
-                        self.send(packet).await;
-                    }
-                }
-                () = self.schedule_moved.notified() => {}
-            }
-        }
-    }
-
-    async fn outbound(self: &Arc<Self>, packet: Packet) {
-        let verdict = self.state().traffic.outbound(Instant::now(), &packet);
-        match verdict {
-            Outbound::Send => self.send(packet).await,
-            Outbound::Instead(instead) => {
-                for packet in instead.send {
-                    self.send(packet).await;
-                }
-                if let Some(answer) = instead.answer {
-                    self.deliver(answer).await;
-                }
-            }
-            Outbound::ConsentLost => (self.listener)(BridgeEvent::ConsentLost),
-            Outbound::Refuse(answer) => self.deliver(answer).await,
-            Outbound::AlreadySent | Outbound::Later | Outbound::Never => {}
-        }
-    }
-
-    async fn send(self: &Arc<Self>, packet: Packet) {
-        let remote = match self.route(&packet) {
-            Route::To(remote) => remote,
-            Route::OverTcp(remote) => return self.send_over_tcp(packet, remote).await,
-            Route::Wait => return,
-            Route::Nowhere(answers) => {
-                for answer in answers {
-                    self.deliver(answer).await;
-                }
-                return;
-            }
-        };
-        let sent = match self.socket(packet.local, Family::of(remote.ip())).await {
-            Ok(socket) => socket.socket.send_to(&packet.payload, remote).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = sent {
-            tracing::debug!(
-                local = %redaction::address(packet.local),
-                remote = %redaction::address(remote),
-                error = %redaction::scrubbed(error),
-                "datagram not sent"
-            );
-        }
-    }
-
-    /// Where a packet really goes. Remembers which server it was for.
-    fn route(&self, packet: &Packet) -> Route {
-        let mut state = self.state();
-        let State {
-            servers,
-            server_of,
-            traffic,
-            ..
-        } = &mut *state;
-        match servers.get_mut(&packet.remote) {
-            None => Route::To(SocketAddr::new(
-                real_of(packet.remote.ip()),
-                packet.remote.port(),
-            )),
-            Some(Server::At(addresses)) => {
-                let real = addresses.next();
-                server_of.insert((packet.local, real), packet.remote);
-                Route::To(real)
-            }
-            Some(Server::OverTcp(real)) => Route::OverTcp(*real),
-            Some(Server::Resolving(waiting)) => {
-                if waiting.len() < WAITING_PACKETS_MAX && !waiting.contains(packet) {
-                    waiting.push(packet.clone());
-                }
-                Route::Wait
-            }
-            Some(Server::Unknown) => Route::Nowhere(traffic.refuse_server(packet.remote)),
-        }
-    }
-
-    /// Finds where the server at `place` really is, and sends what waited for it.
-    async fn resolve(
-        self: Arc<Self>,
-        place: SocketAddr,
-        host: String,
-        transport: Transport,
-        purpose: Purpose,
-    ) {
-        let found = match timeout(RESOLVE_TIMEOUT, self.net.resolve(&host)).await {
-            Ok(Ok(found)) => {
-                ServerAddresses::choose(&found, place.port(), &self.addresses, purpose)
-                    .ok_or_else(|| "it has no address of a family that this host has".to_owned())
-            }
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {RESOLVE_TIMEOUT:?}")),
-        };
-        let server = match found {
-            Ok(mut addresses) => match transport {
-                Transport::Udp => Server::At(addresses),
-                Transport::Tcp => Server::OverTcp(addresses.next()),
-            },
-            Err(reason) => {
-                tracing::warn!(
-                    host = %redaction::scrubbed(host),
-                    reason = %redaction::scrubbed(reason),
-                    "ICE server dropped: its name does not resolve"
-                );
-                Server::Unknown
-            }
-        };
-        let waiting = match self.state().servers.insert(place, server) {
-            Some(Server::Resolving(waiting)) => waiting,
-            _ => Vec::new(),
-        };
-        for packet in waiting {
-            self.send(packet).await;
-        }
-    }
-
-    /// The real socket behind the agent's socket `seen` for what goes over `family`.
-    async fn socket(self: &Arc<Self>, seen: SocketAddr, family: Family) -> io::Result<RealSocket> {
-        if let Some(socket) = self.state().sockets.get(&(seen, family)) {
-            return Ok(socket.clone());
-        }
-        let _binding = self.binding.lock().await;
-        if let Some(socket) = self.state().sockets.get(&(seen, family)) {
-            return Ok(socket.clone());
-        }
-        let local = self.addresses.real_for(seen.ip(), family);
-        let local = local.ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let local = SocketAddr::new(local, 0);
-        let socket = self.net.bind_datagram(local, self.class).await?;
-        let real = RealSocket {
-            address: socket.local_addr()?,
-            socket,
-        };
-        let key = (seen, family);
-        self.state().sockets.insert(key, real.clone());
-        self.spawn(Arc::clone(self).carry_inbound(seen, real.clone()));
-        Ok(real)
-    }
-
-    /// Delivers what arrives on one socket until it dies or the bridge is dropped.
-    async fn carry_inbound(self: Arc<Self>, local: SocketAddr, real: RealSocket) {
-        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-        loop {
-            let (length, source) = match real.socket.recv_from(&mut buffer).await {
-                Ok(received) => received,
-                // A port that is closed at the other end shows up here on some systems; the socket
-                // itself lives on.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => continue,
-                Err(error) => {
-                    tracing::debug!(
-                        address = %redaction::address(real.address), %error, "socket is dead"
-                    );
-                    self.note_dead(real.address);
-                    return;
-                }
-            };
-            let packet = {
-                let mut state = self.state();
-                let place = state.server_of.get(&(local, source)).copied();
-                if let Some(Server::At(addresses)) =
-                    place.and_then(|place| state.servers.get_mut(&place))
-                {
-                    addresses.answered(source);
-                }
-                let remote = place
-                    .unwrap_or_else(|| SocketAddr::new(virtual_of(source.ip()), source.port()));
-                Packet {
-                    local,
-                    remote,
-                    payload: buffer[..length].to_vec(),
-                }
-            };
-            self.arrived(packet).await;
-        }
-    }
-
-    fn note_dead(&self, address: SocketAddr) {
-        if !std::mem::replace(&mut self.state().socket_lost, true) {
-            (self.listener)(BridgeEvent::SocketLost(address));
-        }
-    }
-
-    /// A packet arrived for the agent.
-    async fn arrived(&self, packet: Packet) {
-        let source = packet.remote;
-        let (verdict, schedule_moved) = self.state().traffic.inbound(Instant::now(), packet);
-        if schedule_moved {
-            self.schedule_moved.notify_one();
-        }
-        match verdict {
-            Inbound::Deliver(packet) => {
-                self.note_allocation(&packet);
-                let redundant = self.state().traffic.end_redundant(&packet);
-                self.deliver(packet).await;
-                for answer in redundant {
-                    self.deliver(answer).await;
-                }
-            }
-            Inbound::Held => {}
-            Inbound::Consumed(reason) => {
-                tracing::trace!(
-                    source = %redaction::address(source), reason, "datagram consumed by the bridge"
-                );
-                self.answered.notify_one();
-            }
-        }
-    }
-
-    fn note_allocation(&self, packet: &Packet) {
-        let granted =
-            Header::read(&packet.payload).is_some_and(|header| header.is_allocate_success());
-        let over_udp = |server: Option<&Server>| matches!(server, Some(Server::At(_)));
-        if granted && over_udp(self.state().servers.get(&packet.remote)) {
-            self.relayed_over_udp.send_replace(true);
-        }
-    }
-
-    async fn deliver(&self, packet: Packet) {
-        let datagram = Box::new(Datagram::from(packet));
-        let delivery = async { self.nic.lock().await.on_inbound_chunk(datagram).await };
-        if timeout(DELIVERY_TIMEOUT, delivery).await.is_err() {
-            tracing::debug!("datagram dropped: the agent does not read its socket");
-        }
-    }
-}
-
-enum Route {
-    To(SocketAddr),
-    /// Over TCP.
-    OverTcp(SocketAddr),
-    /// The name is still being resolved.
-    Wait,
-    /// The server is unknown: answers that end the exchange.
-    Nowhere(Vec<Packet>),
 }
 
 /// A poisoned lock still guards consistent data here: no update spans a call that can panic.

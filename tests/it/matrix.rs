@@ -7,12 +7,8 @@ use serde_json::Value;
 
 use crate::support::{ringtrue, stdout};
 
-/// What the slowest twentieth of the calls may exceed at a round trip of 80 ms without loss, by how they
-/// came out.
+/// What no call may exceed at a round trip of 80 ms without loss, by how it came out.
 const AUDIO_WITHIN_MS: [(&str, u64); 2] = [("direct", 1_500), ("relayed", 2_500)];
-
-/// What no call may exceed then.
-const AUDIO_WITHIN_MS_MAX: u64 = 3_500;
 
 static JSON: LazyLock<Output> = LazyLock::new(|| ringtrue(&["matrix", "--json"]));
 
@@ -33,26 +29,23 @@ fn the_matrix_agrees_with_the_oracle_in_every_cell() {
         let reaches = cell["actual"] != "unreachable";
         let audio = cell["audio_connected_ms"].as_u64();
         assert_eq!(audio.is_some(), reaches, "{cell}");
-        assert!(
-            audio.is_none_or(|time| time <= AUDIO_WITHIN_MS_MAX),
-            "{cell}"
-        );
     }
     assert_eq!(JSON.status.code(), Some(0));
 }
 
 #[test]
-fn nineteen_of_twenty_calls_have_audio_soon() {
+fn every_call_has_audio_soon() {
     let cells = cells();
     for (reach, within) in AUDIO_WITHIN_MS {
-        let reached = cells.iter().filter(|cell| cell["actual"] == reach);
-        let mut times: Vec<u64> = reached
-            .map(|cell| cell["audio_connected_ms"].as_u64().expect("it has audio"))
+        let reached: Vec<_> = cells
+            .iter()
+            .filter(|cell| cell["actual"] == reach)
             .collect();
-        times.sort_unstable();
-        let rank = (times.len() * 95).div_ceil(100);
-        let time = times[rank - 1];
-        assert!(time <= within, "{reach}: {time} ms");
+        assert!(!reached.is_empty(), "no call is {reach}");
+        for cell in reached {
+            let time = cell["audio_connected_ms"].as_u64();
+            assert!(time.is_some_and(|time| time <= within), "{cell}");
+        }
     }
 }
 

@@ -99,6 +99,12 @@ impl Consents {
         consent.permit(now)
     }
 
+    /// Whether a check of `path` has been answered by one who knows the other side's password.
+    pub(super) fn is_answered(&self, path: Path) -> bool {
+        let consent = self.paths.get(&path);
+        consent.is_some_and(|consent| consent.agreed_at.is_some())
+    }
+
     /// A check was answered by one who knows the other side's password.
     pub(super) fn answered(&mut self, now: Instant, path: Path, transaction: [u8; 12]) {
         if let Some(consent) = self.paths.get_mut(&path)

@@ -34,7 +34,7 @@ const HELD_MAX: usize = 64;
 /// checklist to 100 pairs, which the agent does not. Where each side's NAT makes a mapping for each
 /// destination, every check looks like a new candidate to the other side, which answers it with
 /// another check from another address, and so on for ever.
-const CHECKED_PAIRS_MAX: usize = 100;
+pub(super) const CHECKED_PAIRS_MAX: usize = 100;
 
 /// The most pairs whose bindings are kept alive.
 const PAIRS_MAX: usize = 512;
@@ -409,7 +409,7 @@ impl Traffic {
         }
     }
 
-    /// Learns from what came from the other agent: its consent, and which pair it nominates.
+    /// Learns from what came from the other agent: its consent, and which pairs it checks and nominates.
     fn note_carried(&mut self, now: Instant, packet: &Packet) {
         let Some((path, carried)) = self.carried(packet) else {
             return;
@@ -420,6 +420,13 @@ impl Traffic {
         if header.is_binding_request() && stun::nominates(&carried) {
             if self.nominated.len() < CHECKED_PAIRS_MAX {
                 self.nominated.insert(path);
+            }
+        } else if header.is_binding_request() {
+            // A pair that is valid already needs no other check (RFC 8445 section 7.3.1.4), and by way of a
+            // relay of this host nothing is gained: such a pair is not selected for longer than checks wait.
+            let is_direct = !self.servers.contains_key(&packet.remote);
+            if is_direct && !self.consents.is_answered(path) {
+                self.pacer.trigger(path);
             }
         } else if header.is_binding_success()
             && self

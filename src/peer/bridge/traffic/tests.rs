@@ -1,4 +1,5 @@
 use ::stun::agent::TransactionId;
+use ::stun::integrity::MessageIntegrity;
 use ::stun::message::{
     BINDING_REQUEST, BINDING_SUCCESS, CLASS_REQUEST, METHOD_ALLOCATE, Message, MessageType,
 };
@@ -129,6 +130,48 @@ fn checks_between_peers_are_paced_and_never_repeated() {
     }
     let times = due_times(&mut traffic, now, Duration::from_secs(20));
     assert_eq!(times, [0, 5]);
+}
+
+/// The checks of pairs with peers 2 and 3, in the order in which they leave.
+fn checks_in_order(traffic: &mut Traffic, now: Instant) -> Vec<SocketAddr> {
+    for remote in [2, 3] {
+        traffic.outbound(now, &packet(remote, message(BINDING_REQUEST, remote)));
+    }
+    let mut remotes = Vec::new();
+    for at in [now, now + Duration::from_millis(5)] {
+        remotes.extend(traffic.due(at).into_iter().map(|check| check.remote));
+    }
+    remotes
+}
+
+#[test]
+fn a_pair_that_the_other_side_has_checked_goes_first() {
+    let (mut traffic, now) = (traffic(), Instant::now());
+    traffic.inbound(now, packet(3, message(BINDING_REQUEST, 7)));
+    let remotes = checks_in_order(&mut traffic, now);
+    assert_eq!(remotes, [address(3), address(2)]);
+}
+
+#[test]
+fn a_valid_pair_has_no_need_to_go_first() {
+    let (mut traffic, now) = (traffic(), Instant::now());
+    traffic.begin_checks("password");
+    traffic.outbound(now, &packet(3, message(BINDING_REQUEST, 3)));
+    assert_eq!(traffic.due(now).len(), 1);
+    let mut answer = Message::new();
+    let integrity = MessageIntegrity::new_short_term_integrity("password".to_owned());
+    answer
+        .build(&[
+            Box::new(TransactionId([3; 12])),
+            Box::new(BINDING_SUCCESS),
+            Box::new(integrity),
+        ])
+        .expect("a header and one attribute fit");
+    traffic.inbound(now, packet(3, answer.raw));
+    traffic.inbound(now, packet(3, message(BINDING_REQUEST, 7)));
+    let later = now + Duration::from_millis(100);
+    let remotes = checks_in_order(&mut traffic, later);
+    assert_eq!(remotes, [address(2), address(3)]);
 }
 
 #[test]
