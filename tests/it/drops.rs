@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -122,43 +123,37 @@ fn outcome_of(drops: &[Drop]) -> Outcome {
 }
 
 /// What a peer was not handed of the call, but for what nobody needs any more: a side that looks for another
-/// path offers again, and the other one has hung up before that reached it.
+/// path offers again, and one of the two has hung up before that, or the answer to it, arrived.
 fn missing_of_the_call(facts: &Facts, peer: &str) -> BTreeMap<String, u32> {
     let mut missing = missing(facts, peer);
     let mut own = facts.app.iter().filter(|fact| *fact.peer == *peer);
-    let over = own.find(|fact| matches!(fact.event, AppEvent::Ended { .. }));
-    if over.is_none() {
+    if !own.any(|fact| matches!(fact.event, AppEvent::Ended { .. })) {
         return missing;
     }
+    let offers = facts.sent.values();
+    let mut offers: Vec<Duration> = offers
+        .filter_map(|sent| sent.get(&MessageName::Offer))
+        .flatten()
+        .copied()
+        .collect();
+    offers.sort();
     // The first offer of all is the call.
-    let offers = |sent: &BTreeMap<MessageName, Vec<_>>| {
-        let offers = sent.get(&MessageName::Offer);
-        offers.cloned().unwrap_or_default()
-    };
-    let call = facts
-        .sent
-        .values()
-        .filter_map(|sent| offers(sent).first().copied())
-        .min();
-    let others = facts.sent.iter().filter(|(other, _)| ***other != *peer);
-    let search = others
-        .clone()
-        .flat_map(|(_, sent)| offers(sent))
-        .find(|at| Some(*at) != call);
-    let Some(search) = search else {
+    let Some(search) = offers.get(1) else {
         return missing;
     };
+    let others = facts.sent.iter().filter(|(other, _)| ***other != *peer);
     let late_of = |message: MessageName| {
         let sent = others.clone().filter_map(|(_, sent)| sent.get(&message));
-        let late = sent.flatten().filter(|at| **at >= search).count();
+        let late = sent.flatten().filter(|at| *at >= search).count();
         u32::try_from(late).unwrap_or(u32::MAX)
     };
-    let offers = late_of(MessageName::Offer);
+    let (offers, answers) = (late_of(MessageName::Offer), late_of(MessageName::Answer));
     for (kind, excused) in [
         ("offer", offers),
+        ("answer", answers),
         ("candidate", late_of(MessageName::Candidate)),
-        // Each offer has one.
-        ("end-of-candidates", offers),
+        // Each description has one.
+        ("end-of-candidates", offers + answers),
     ] {
         if let Some(lacking) = missing.get_mut(kind) {
             *lacking = lacking.saturating_sub(excused);
