@@ -43,6 +43,8 @@ pub(super) struct Leg {
     pub(super) remote_ufrag: Option<String>,
     /// The kinds of both candidates of the selected pair, ours first.
     pub(super) selected: Option<(CandidateType, CandidateType)>,
+    /// What of that the application was told.
+    pub(super) told: Option<(CandidateType, CandidateType)>,
     events: mpsc::UnboundedReceiver<PeerEvent>,
     /// Whether a later one has taken its place.
     standing: Standing,
@@ -114,6 +116,7 @@ impl Legs {
             connection,
             remote_ufrag: None,
             selected: None,
+            told: None,
             events,
             standing: Standing::Candidate,
         });

@@ -44,7 +44,8 @@ impl Session {
             }
             Some(PeerEvent::Selected { local, remote, .. }) => {
                 leg.selected = Some((local, remote));
-                if call.legs.is_in_use(id) {
+                // One beside the path in use may never be taken.
+                if call.legs.in_use().is_none_or(|in_use| in_use.id == id) {
                     self.report_path(id);
                 }
             }
@@ -115,12 +116,18 @@ impl Session {
         if let Some(recovery) = call.recovery.as_mut() {
             recovery.handle_path(Instant::now(), path.unwrap_or(Path::Direct));
         }
-        let call = call.id.clone();
-        self.report(ClientEvent::PathSelected {
-            call,
-            local,
-            remote,
-        });
+        let is_news = call
+            .legs
+            .get(id)
+            .is_some_and(|leg| leg.told.replace((local, remote)) != Some((local, remote)));
+        if is_news {
+            let call = call.id.clone();
+            self.report(ClientEvent::PathSelected {
+                call,
+                local,
+                remote,
+            });
+        }
     }
 
     fn hear(&mut self, id: LegId, packet: AudioPacket) {
