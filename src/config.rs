@@ -173,9 +173,9 @@ pub enum TransportKind {
 ///
 /// | round trip | direct | relayed | direct before | relayed before |
 /// |---|---|---|---|---|
-/// | 20 ms | 1025, 1080 | 2135, 2160 | 1040, 1070 | 2240, 2260 |
-/// | 80 ms | 1285, 1395 | 2365, 2430 | 1350, 1690 | 2480, 2530 |
-/// | 300 ms | 2275, 2765 | 3355, 3370 | 3220, 3540 | 3460, 3620 |
+/// | 20 ms | 1020, 1075 | 2135, 2165 | 1040, 1070 | 2240, 2260 |
+/// | 80 ms | 1310, 1345 | 2375, 2430 | 1350, 1690 | 2480, 2530 |
+/// | 300 ms | 2255, 2545 | 3375, 3380 | 3220, 3540 | 3460, 3620 |
 ///
 /// At 300 ms a relay was taken before where a direct path was possible in 15 of 100 calls, and in none now.
 #[derive(Debug, Clone, PartialEq)]
