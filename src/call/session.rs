@@ -51,9 +51,8 @@ pub(crate) struct Session {
     voice: OpusTrack,
     signaling: SignalingClient,
     signaling_events: mpsc::Receiver<SignalingEvent>,
-    signaling_state: Signaling,
-    /// The same, but for the time before it was ever up.
-    signaling_was: Option<Signaling>,
+    /// `None` before it was ever up.
+    signaling_state: Option<Signaling>,
     events: mpsc::UnboundedSender<ClientEvent>,
     candidates: CandidateBuffer,
     random: ChaCha12Rng,
@@ -111,8 +110,7 @@ impl Session {
             voice,
             signaling,
             signaling_events,
-            signaling_state: Signaling::Down,
-            signaling_was: None,
+            signaling_state: None,
             events,
             candidates: CandidateBuffer::default(),
             random: ChaCha12Rng::from_rng(&mut rand::rng()),

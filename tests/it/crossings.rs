@@ -1,16 +1,16 @@
 //! What crosses on the way: both call at once, one hangs up while the other answers, both look for
 //! another path at the same moment; and the ends that a call can have before anybody talks.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use ringtrue::client::EndReason;
 use ringtrue::signaling::message::HangUpReason;
 use ringtrue_sim::check::facts::Facts;
 use ringtrue_sim::fault::MessageName;
-use ringtrue_sim::report::text;
 use ringtrue_sim::trace::AppEvent;
 
-use crate::support::{facts_of, homes, scenario_of, seeds};
+use crate::support::{check_seeds, homes, seeds};
 
 const SEEDS: u64 = 3;
 
@@ -27,15 +27,7 @@ fn call(when: &str, peer: &str, callee: &str) -> String {
 #[track_caller]
 fn check(tables: &str, also: impl Fn(&Facts)) {
     let text = format!("{}\n{tables}", homes("home", "home"));
-    for seed in 1..=seeds(SEEDS) {
-        let (report, facts) = facts_of(&scenario_of(&text), seed);
-        assert!(
-            report.passed,
-            "seed {seed}: {}",
-            text::failure(&report, text::Colour::Off)
-        );
-        also(&facts);
-    }
+    check_seeds(&text, seeds(SEEDS), also);
 }
 
 /// A call that `tables` end before anybody talks.
@@ -169,16 +161,10 @@ fn who_calls_somebody_that_talks_finds_the_line_busy_and_disturbs_nobody() {
         call("after = \"audio + 2s\"", "carol", "bob"),
         step("after = \"audio + 6s\"", "alice", "hang-up"),
     );
-    for seed in 1..=seeds(SEEDS) {
-        let (report, facts) = facts_of(&scenario_of(&text), seed);
-        assert!(
-            report.passed,
-            "seed {seed}: {}",
-            text::failure(&report, text::Colour::Off)
-        );
+    check_seeds(&text, seeds(SEEDS), |facts| {
         let busy = EndReason::Remote(HangUpReason::Busy);
-        assert_eq!(ended(&facts, "carol"), [&busy]);
-        assert_eq!(ended(&facts, "alice"), [&EndReason::HungUp]);
+        assert_eq!(ended(facts, "carol"), [&busy]);
+        assert_eq!(ended(facts, "alice"), [&EndReason::HungUp]);
         let audio = facts.audio_on_both_sides().expect("alice and bob talk");
         for peer in ["alice", "bob"] {
             let talk = audio..audio + Duration::from_secs(6);
@@ -186,7 +172,7 @@ fn who_calls_somebody_that_talks_finds_the_line_busy_and_disturbs_nobody() {
             let heard = heard.count();
             assert!(heard >= 290, "{peer} heard {heard} packets of 300");
         }
-    }
+    });
 }
 
 #[test]
@@ -220,18 +206,13 @@ fn both_look_for_another_path_at_once_and_audio_is_back() {
         [expect]
         back_within = "15s"
         "#;
-    let mut crossed = 0;
-    for seed in 1..=seeds(SEEDS) {
-        let (report, facts) = facts_of(&scenario_of(text), seed);
-        assert!(
-            report.passed,
-            "seed {seed}: {}",
-            text::failure(&report, text::Colour::Off)
-        );
+    let crossed = Cell::new(0);
+    check_seeds(text, seeds(SEEDS), |facts| {
         let offers = |peer| facts.messages_sent(peer, MessageName::Offer);
-        crossed += u32::from(offers("alice") >= 2 && offers("bob") >= 1);
-    }
-    assert!(crossed > 0, "in no run both sides offered");
+        let both = offers("alice") >= 2 && offers("bob") >= 1;
+        crossed.set(crossed.get() + u32::from(both));
+    });
+    assert!(crossed.get() > 0, "in no run both sides offered");
 }
 
 #[test]

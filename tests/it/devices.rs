@@ -5,10 +5,9 @@ use std::time::Duration;
 use ringtrue::client::EndReason;
 use ringtrue::signaling::message::HangUpReason;
 use ringtrue_sim::check::facts::Facts;
-use ringtrue_sim::report::text;
 use ringtrue_sim::trace::AppEvent;
 
-use crate::support::{facts_of, scenario_of, seeds};
+use crate::support::{check_seeds, seeds};
 
 const SEEDS: u64 = 3;
 const DEVICES: [&str; 2] = ["bobs-phone", "bobs-tablet"];
@@ -46,15 +45,7 @@ fn call_of_two_devices(script: &str) -> String {
 #[track_caller]
 fn check(script: &str, also: impl Fn(&Facts)) {
     let text = call_of_two_devices(script);
-    for seed in 1..=seeds(SEEDS) {
-        let (report, facts) = facts_of(&scenario_of(&text), seed);
-        assert!(
-            report.passed,
-            "seed {seed}: {}",
-            text::failure(&report, text::Colour::Off)
-        );
-        also(&facts);
-    }
+    check_seeds(&text, seeds(SEEDS), also);
 }
 
 /// When a device was told or did this first.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rand::seq::IndexedRandom as _;
@@ -16,7 +15,7 @@ use ringtrue_sim::report::{Failure, FailureCause, FrameCount, Report, text};
 use ringtrue_sim::scenario::Scenario;
 use ringtrue_sim::trace::AppEvent;
 
-use crate::support::{facts_of, homes, scenario_of};
+use crate::support::{facts_of, homes, on_both_cores, scenario_of};
 
 const SEED: u64 = 7;
 const PEERS: [&str; 2] = ["alice", "bob"];
@@ -207,24 +206,10 @@ struct Tally {
     wrong: Vec<String>,
 }
 
-/// Runs a call for each of these on both cores.
+/// Runs a call for each of these.
 fn run_all(calls: &[Vec<Drop>]) -> Tally {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut outcomes = Vec::new();
-        while let Some(drops) = calls.get(next.fetch_add(1, Ordering::Relaxed)) {
-            outcomes.push(outcome_of(drops));
-        }
-        outcomes
-    };
-    let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
-        let helper = scope.spawn(work);
-        let mut outcomes = work();
-        outcomes.extend(helper.join().expect("a failing call is told, no panic"));
-        outcomes
-    });
     let mut tally = Tally::default();
-    for outcome in outcomes {
+    for outcome in on_both_cores(calls, |drops| outcome_of(drops)) {
         match outcome {
             Outcome::Whole => tally.whole += 1,
             Outcome::StruckOnce => {}

@@ -3,7 +3,6 @@
 //! Each case draws its own length from 1 to 60 s. `RINGTRUE_SEEDS=50` runs fifty seeds of each instead of
 //! the few that the suite has time for.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _};
@@ -12,7 +11,7 @@ use ringtrue_sim::check::facts::Facts;
 use ringtrue_sim::report::{Failure, FailureCause, text};
 use ringtrue_sim::trace::{AppEvent, FaultPhase};
 
-use crate::support::{facts_of, scenario_of};
+use crate::support::{check_all, facts_of, scenario_of, seeds};
 
 /// How soon audio is back after the network, and after signaling where its reconnect delay has the last
 /// word.
@@ -219,13 +218,6 @@ fn back_at(facts: &Facts, since: Duration) -> Option<Duration> {
     Some(of_peer("alice")?.max(of_peer("bob")?))
 }
 
-fn seeds() -> u64 {
-    let wanted = std::env::var("RINGTRUE_SEEDS").ok();
-    wanted.map_or(SEEDS, |seeds| {
-        seeds.parse().expect("RINGTRUE_SEEDS is a number")
-    })
-}
-
 /// Runs a blow in every phase, on either side, on both cores.
 #[track_caller]
 fn check(blow: Blow) {
@@ -233,7 +225,7 @@ fn check(blow: Blow) {
         .into_iter()
         .flat_map(|phase| [Struck::Caller, Struck::Callee].map(|struck| (phase, struck)))
         .flat_map(|(phase, struck)| {
-            (1..=seeds()).map(move |seed| Case {
+            (1..=seeds(SEEDS)).map(move |seed| Case {
                 blow,
                 phase,
                 struck,
@@ -241,27 +233,7 @@ fn check(blow: Blow) {
             })
         })
         .collect();
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut wrong = Vec::new();
-        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-            wrong.extend(case.judge());
-        }
-        wrong
-    };
-    let wrong: Vec<String> = std::thread::scope(|scope| {
-        let helper = scope.spawn(work);
-        let mut wrong = work();
-        wrong.extend(helper.join().expect("a failing call is told, no panic"));
-        wrong
-    });
-    let shown = wrong[..wrong.len().min(3)].join("\n\n");
-    assert!(
-        wrong.is_empty(),
-        "{} of {} cases:\n{shown}",
-        wrong.len(),
-        cases.len()
-    );
+    check_all(&cases, |case| case.judge());
 }
 
 #[test]

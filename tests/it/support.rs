@@ -64,23 +64,43 @@ pub(crate) fn check(scenario: &Scenario, seed: u64) -> Report {
     report
 }
 
-/// What is wrong with any of these cases, as `judge` tells it. Both cores of a small machine work on them.
+/// Runs a scenario of the test's own over the first seeds, asserts that all came as it expects, and then
+/// what `also` asserts.
 #[track_caller]
-pub(crate) fn check_all<C: Sync>(cases: &[C], judge: impl Fn(&C) -> Option<String> + Sync) {
+pub(crate) fn check_seeds(text: &str, seeds: u64, also: impl Fn(&Facts)) {
+    for seed in 1..=seeds {
+        let (report, facts) = facts_of(&scenario_of(text), seed);
+        assert!(
+            report.passed,
+            "seed {seed}: {}",
+            text::failure(&report, text::Colour::Off)
+        );
+        also(&facts);
+    }
+}
+
+/// What comes of each of these cases, in no order. Both cores of a small machine work on them.
+pub(crate) fn on_both_cores<C: Sync, O: Send>(cases: &[C], run: impl Fn(&C) -> O + Sync) -> Vec<O> {
     let next = AtomicUsize::new(0);
     let work = || {
-        let mut wrong = Vec::new();
+        let mut outcomes = Vec::new();
         while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-            wrong.extend(judge(case));
+            outcomes.push(run(case));
         }
-        wrong
+        outcomes
     };
-    let wrong: Vec<String> = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let helper = scope.spawn(work);
-        let mut wrong = work();
-        wrong.extend(helper.join().expect("a failing case is told, no panic"));
-        wrong
-    });
+        let mut outcomes = work();
+        outcomes.extend(helper.join().expect("a failing case is told, no panic"));
+        outcomes
+    })
+}
+
+/// What is wrong with any of these cases, as `judge` tells it.
+#[track_caller]
+pub(crate) fn check_all<C: Sync>(cases: &[C], judge: impl Fn(&C) -> Option<String> + Sync) {
+    let wrong: Vec<String> = on_both_cores(cases, judge).into_iter().flatten().collect();
     let shown = wrong[..wrong.len().min(3)].join("\n\n");
     assert!(
         wrong.is_empty(),

@@ -302,8 +302,7 @@ impl Session {
     }
 
     pub(super) fn signaling_is(&mut self, state: Signaling) {
-        self.signaling_state = state;
-        let before = self.signaling_was.replace(state);
+        let before = self.signaling_state.replace(state);
         let now = Instant::now();
         let is_back = before == Some(Signaling::Down) && state == Signaling::Up;
         if is_back && self.recovery().is_none() {

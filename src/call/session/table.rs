@@ -4,7 +4,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::Session;
-use crate::call::recovery::Recovery;
+use crate::call::recovery::{Recovery, Signaling};
 use crate::call::state::{Action, CallState, Input, transition};
 use crate::client::{ClientEvent, EndReason};
 use crate::signaling::message::{CallMessage, HangUpReason};
@@ -56,7 +56,8 @@ impl Session {
             Action::SendAnswer => self.send_answer(),
             Action::StartMedia => {
                 let (config, side) = (self.config.recovery.clone(), call.negotiation.side());
-                call.recovery = Some(Recovery::new(config, side, now, self.signaling_state));
+                let signaling = self.signaling_state.unwrap_or(Signaling::Down);
+                call.recovery = Some(Recovery::new(config, side, now, signaling));
                 call.ringing = None;
                 self.start_coming();
                 self.report(ClientEvent::Answered { call: id });
