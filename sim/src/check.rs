@@ -12,5 +12,7 @@ pub mod live_sockets;
 pub mod milestones;
 pub mod oracle;
 pub mod outage;
+pub mod path_loss;
 pub mod remains;
+pub mod settling;
 pub mod verdict;

@@ -12,6 +12,7 @@ use crate::scenario::{LoadError, LoadErrors, Rendering};
 use crate::world::run::SetupError;
 
 mod call;
+mod fuzz;
 mod matrix;
 mod meta;
 mod progress;
@@ -37,6 +38,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Fuzz(fuzz::Arguments),
     Matrix(matrix::Arguments),
     Meta(meta::Arguments),
     Serve(serve::Arguments),
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(arguments) => run::main(&arguments),
+        Command::Fuzz(arguments) => fuzz::main(&arguments),
         Command::Matrix(arguments) => matrix::main(&arguments),
         Command::Meta(arguments) => meta::main(&arguments),
         Command::Serve(arguments) => serve::main(&arguments),

@@ -365,6 +365,24 @@ impl FaultKind {
 }
 
 impl FaultName {
+    /// All kinds, in the order of their declaration.
+    pub const ALL: [Self; 14] = [
+        Self::SocketDrop,
+        Self::SignalingRestart,
+        Self::ServerPause,
+        Self::NameFailure,
+        Self::TurnOut,
+        Self::NatReboot,
+        Self::MappingFlush,
+        Self::Rebinding,
+        Self::NetworkSwitch,
+        Self::FlightMode,
+        Self::AppSuspend,
+        Self::AppKill,
+        Self::Blackhole,
+        Self::LinkChange,
+    ];
+
     /// As scenarios write it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -503,22 +521,7 @@ mod tests {
     #[test]
     fn the_names_are_the_ones_that_scenarios_write() {
         use serde::de::value::{Error, StrDeserializer};
-        for name in [
-            FaultName::SocketDrop,
-            FaultName::SignalingRestart,
-            FaultName::ServerPause,
-            FaultName::NameFailure,
-            FaultName::TurnOut,
-            FaultName::NatReboot,
-            FaultName::MappingFlush,
-            FaultName::Rebinding,
-            FaultName::NetworkSwitch,
-            FaultName::FlightMode,
-            FaultName::AppSuspend,
-            FaultName::AppKill,
-            FaultName::Blackhole,
-            FaultName::LinkChange,
-        ] {
+        for name in FaultName::ALL {
             let read = FaultName::deserialize(StrDeserializer::<Error>::new(name.as_str()));
             assert_eq!(read, Ok(name));
         }

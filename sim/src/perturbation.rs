@@ -27,6 +27,9 @@ pub struct Perturbation {
     pub copies: u32,
     /// How long after each other these copies arrive.
     pub copy_delay: Duration,
+    /// From when on messages are left alone that were not met before, from the start of the run; `None`
+    /// where that is never.
+    pub until: Option<Duration>,
     /// The line of the scenario's file that it stands on, counted from 1.
     pub line: Option<usize>,
 }
@@ -130,6 +133,7 @@ mod tests {
             delay: MessageDelay::NONE,
             copies: 2,
             copy_delay: Duration::ZERO,
+            until: None,
             line: None,
         };
         assert_eq!(perturbation.to_string(), "alice's end-of-candidates 2");

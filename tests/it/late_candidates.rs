@@ -74,6 +74,7 @@ impl Case {
                 delay: MessageDelay::Fixed(self.delay),
                 copies: 1,
                 copy_delay: Duration::ZERO,
+                until: None,
                 line: None,
             })
             .collect();

@@ -141,6 +141,7 @@ fn wanted(expected: &Expectation) -> &'static str {
         Expectation::Unreachable { .. } => "no way through",
         Expectation::NoAudio { .. } => "no audio both ways",
         Expectation::AudioLost { .. } => "audio both ways that is lost",
+        Expectation::Settled { .. } => "what the networks allow",
     }
 }
 

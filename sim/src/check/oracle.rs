@@ -21,6 +21,7 @@ use crate::net::nat::{Filtering, Hairpin, Mapping};
 
 mod exchange;
 mod middlebox;
+pub mod of_scenario;
 
 use self::exchange::{Exchange, Obstacle, Role, ValidPair};
 

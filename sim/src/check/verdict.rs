@@ -11,13 +11,14 @@ use super::delivery::doubled;
 use super::effect::{without_effect, without_message};
 use super::expectation::{Kept, Observed, unmet};
 use super::facts::Facts;
-use super::kept::{Gap, PathLoss, WINDOW, first_gap, first_gap_outside};
+use super::kept::{Gap, WINDOW, first_gap, first_gap_outside};
 use super::live_sockets::left_behind;
 use super::outage::{Outage, Span, last_healing, outages};
+use super::path_loss::{path_loss, path_losses};
 use super::remains::left_allocated;
-use crate::net::link::LinkConfig;
+use super::settling::{self, Terms};
 use crate::report::{Failure, FailureCause, Outcome};
-use crate::scenario::model::{BACK_WITHIN, Expectation, Network, Scenario};
+use crate::scenario::model::{BACK_WITHIN, Expectation, Scenario};
 use crate::scenario::value::format_duration;
 use crate::trace::AppEvent;
 
@@ -27,6 +28,27 @@ const UNREACHABLE_WITHIN: Duration = Duration::from_secs(45);
 /// Everything in which a run is not as it should be; empty where all is well.
 #[must_use]
 pub fn failures(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Failure> {
+    let mut failures = match settling::terms(scenario) {
+        Some(terms) => unsettled(scenario, call, facts, terms),
+        None => unlike_expected(scenario, call, facts),
+    };
+    failures.extend(error_lines(facts));
+    failures.extend(left_behind(facts));
+    failures.extend(doubled(facts));
+    failures.extend(left_allocated(scenario, facts));
+    failures.extend(without_consent(scenario, facts));
+    failures
+}
+
+/// What a scenario that expects its call to settle has to say. Its steps and faults come by chance, so
+/// that some of them may find nothing to do: nothing to answer any more, nothing to strike.
+fn unsettled(scenario: &Scenario, call: &LastCall, facts: &Facts, terms: Terms) -> Vec<Failure> {
+    let losses = path_losses(scenario, &call.peers, facts);
+    settling::unsettled(scenario, call, facts, &losses, terms)
+}
+
+/// What a scenario says that knows what comes of its call.
+fn unlike_expected(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Failure> {
     let losses = losses(scenario, call, facts);
     let observed = Observed {
         outcome: call.outcome(),
@@ -56,13 +78,8 @@ pub fn failures(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Fail
     }
     failures.extend(late_verdict(scenario, call, facts));
     failures.extend(refused_steps(scenario, call, facts));
-    failures.extend(error_lines(facts));
     failures.extend(without_effect(&scenario.faults, facts));
     failures.extend(without_message(&scenario.perturbations, facts));
-    failures.extend(left_behind(facts));
-    failures.extend(doubled(facts));
-    failures.extend(left_allocated(scenario, facts));
-    failures.extend(without_consent(scenario, facts));
     failures
 }
 
@@ -70,6 +87,13 @@ pub fn failures(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Fail
 /// failed.
 #[must_use]
 pub fn outcome(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Outcome {
+    if let Some(terms) = settling::terms(scenario) {
+        let unsettled = unsettled(scenario, call, facts, terms);
+        return match call.outcome() {
+            Outcome::AudioConnected if !unsettled.is_empty() => Outcome::Failed,
+            outcome => outcome,
+        };
+    }
     match call.outcome() {
         Outcome::AudioConnected if !losses(scenario, call, facts).is_empty() => Outcome::Failed,
         outcome => outcome,
@@ -139,7 +163,8 @@ fn back_within(scenario: &Scenario) -> Duration {
         Expectation::AudioConnected { back_within, .. } => back_within,
         Expectation::Unreachable { .. }
         | Expectation::NoAudio { .. }
-        | Expectation::AudioLost { .. } => BACK_WITHIN,
+        | Expectation::AudioLost { .. }
+        | Expectation::Settled { .. } => BACK_WITHIN,
     }
 }
 
@@ -168,7 +193,7 @@ fn audio_not_kept(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Fa
     let outages = outages(&scenario.faults, facts);
     let back_within = back_within(scenario);
     let gap_of = |peer: &str, heard: &[Duration]| {
-        let loss = path_loss(scenario, call, peer);
+        let loss = path_loss(scenario, &call.peers, peer);
         first_gap_outside(heard, talk, &outages, back_within, loss)
     };
     let gaps: BTreeMap<&String, Gap> = call
@@ -208,7 +233,7 @@ fn too_soon_over(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Fai
     let back_within = back_within(scenario);
     let last_window = talk.to.saturating_sub(WINDOW).max(talk.from);
     let is_silent = |(peer, heard): (&String, &Vec<Duration>)| {
-        let loss = path_loss(scenario, call, peer);
+        let loss = path_loss(scenario, &call.peers, peer);
         first_gap(heard, last_window, talk.to, loss).is_some()
     };
     if !call.heard.iter().any(is_silent) {
@@ -246,44 +271,6 @@ fn cut_short(scenario: &Scenario, call: &LastCall) -> Option<Failure> {
     let cause = call.cause()?;
     let message = format!("the call was connected, and then ended by itself: {cause}");
     Some(Failure::new(FailureCause::AudioNotKept, message))
-}
-
-/// What is lost on the way to `hearer`, from the other peer: on the links upwards there and downwards
-/// here, up to the first network that both are behind. A relayed packet passes no other lossy link
-/// than these, since servers' links lose nothing.
-fn path_loss(scenario: &Scenario, call: &LastCall, hearer: &str) -> PathLoss {
-    let network_of = |name: &str| Some(scenario.peers.get(name)?.network.as_str());
-    let heard = call.peers.iter().find(|peer| *peer != hearer);
-    let (Some(from), Some(to)) = (heard.and_then(|name| network_of(name)), network_of(hearer))
-    else {
-        return PathLoss::NONE;
-    };
-    let (up, down) = (scenario.way_out(from), scenario.way_out(to));
-    let mut links: Vec<LinkConfig> = Vec::new();
-    links.extend(up.first().map(|(_, network)| network.lan.up));
-    links.extend(down.first().map(|(_, network)| network.lan.down));
-    let apart = |way: &[(&str, &Network)], other: &[(&str, &Network)]| {
-        let common = |name: &str| other.iter().any(|(each, _)| *each == name);
-        way.iter()
-            .position(|(name, _)| common(name))
-            .unwrap_or(way.len())
-    };
-    links.extend(
-        up[..apart(&up, &down)]
-            .iter()
-            .map(|(_, each)| each.uplink.up),
-    );
-    links.extend(
-        down[..apart(&down, &up)]
-            .iter()
-            .map(|(_, each)| each.uplink.down),
-    );
-    let passed: f64 = links.iter().map(|link| 1.0 - link.mean_loss()).product();
-    let bursts = links.iter().map(|link| link.loss.mean_burst_packets());
-    PathLoss {
-        share: 1.0 - passed,
-        mean_burst_packets: bursts.fold(1.0, f64::max),
-    }
 }
 
 /// The time runs from the answer, or from the last healing after it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::scenario::model::Trigger;
 use crate::scenario::value::format_duration;
 
 /// When a fault begins. In the order of a scenario: moments first, then what waits for an event.
@@ -75,6 +76,19 @@ pub enum FrameWay {
     Sends,
     /// To the peer. It counts when it reaches the host.
     Receives,
+}
+
+impl Begin {
+    /// The moment of a step of the script; `None` for one that comes after all faults.
+    #[must_use]
+    pub fn of(trigger: Trigger) -> Option<Self> {
+        match trigger {
+            Trigger::At(at) => Some(Self::At(at)),
+            Trigger::AfterRinging(wait) => Some(Self::AfterRinging(wait)),
+            Trigger::AfterAudio(wait) => Some(Self::AfterAudio(wait)),
+            Trigger::AfterSettling(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Begin {

@@ -88,12 +88,13 @@ pub(super) struct PeerDocument {
 #[derive(Debug, Default, Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a table with `delay`, `turn`, `stun`, `signaling_port` and `signaling_certificate`"
+    expecting = "a table with `delay`, `turn`, `stun`, `dead`, `signaling_port` and `signaling_certificate`"
 )]
 pub(super) struct ServersDocument {
     pub(super) delay: Option<DelayValue>,
     pub(super) turn: Option<Choice<ServerState>>,
     pub(super) stun: Option<Choice<ServerState>>,
+    pub(super) dead: Option<Vec<Spanned<String>>>,
     pub(super) signaling_port: Option<PortValue>,
     pub(super) signaling_certificate: Option<Choice<CertificateKind>>,
 }
@@ -197,7 +198,7 @@ impl<'de> Visitor<'de> for DestinationVisitor {
 #[derive(Debug, Default, Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a table with `outcome`, `cause`, `path`, `selected`, `within` and `back_within`"
+    expecting = "a table with `outcome`, `cause`, `path`, `selected`, `within`, `back_within` and `kept_for`"
 )]
 pub(super) struct ExpectDocument {
     pub(super) outcome: Option<Choice<OutcomeName>>,
@@ -207,6 +208,7 @@ pub(super) struct ExpectDocument {
     pub(super) selected: Named<Choice<CandidateType>>,
     pub(super) within: Option<Spanned<TimeValue>>,
     pub(super) back_within: Option<Spanned<TimeValue>>,
+    pub(super) kept_for: Option<Spanned<TimeValue>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -217,6 +219,7 @@ pub(super) enum OutcomeName {
     Unreachable,
     NoAudio,
     AudioLost,
+    Settled,
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::document::{DestinationDocument, FaultDocument};
 use super::error::ProblemKind;
 use super::link::{LinkDocument, Role, link_at};
-use super::model::{Network, Peer, ServerState, Servers, Trigger};
+use super::model::{Network, Peer, ServerState, Servers};
 use super::problems::Problems;
 use super::value::{format_duration, named};
 use crate::fault::{
@@ -75,16 +75,6 @@ pub(super) fn check_servers(faults: &[Placed], servers: &Servers, problems: &mut
             let allowed = "faults of servers that are up";
             let kind = ProblemKind::Contradiction { message, allowed };
             problems.push(placed.span.clone(), kind);
-        }
-    }
-}
-
-impl From<Trigger> for Begin {
-    fn from(trigger: Trigger) -> Self {
-        match trigger {
-            Trigger::At(at) => Self::At(at),
-            Trigger::AfterRinging(wait) => Self::AfterRinging(wait),
-            Trigger::AfterAudio(wait) => Self::AfterAudio(wait),
         }
     }
 }
@@ -172,7 +162,12 @@ fn read_begin(
     let fault = document.get_ref();
     match (&fault.at, &fault.after, &fault.on) {
         (Some(at), None, None) => Some(Begin::At(at.get_ref().0)),
-        (None, Some(after), None) => Some(after.get_ref().0.into()),
+        (None, Some(after), None) => Begin::of(after.get_ref().0).or_else(|| {
+            let message = "a call settles once all faults are over".to_owned();
+            let allowed = "`after = \"ringing + TIME\"` or `\"audio + TIME\"`";
+            problems.push(after.span(), contradiction(message, allowed));
+            None
+        }),
         (None, None, Some(on)) => {
             let awaited = on.get_ref();
             if names.peers.contains_key(&awaited.peer) {

@@ -29,6 +29,7 @@ pub(super) struct MessageDocument {
     copies: Option<Spanned<u32>>,
     copy_delay: Option<Spanned<TimeValue>>,
     drop: Option<Spanned<u32>>,
+    until: Option<Spanned<TimeValue>>,
 }
 
 /// How much later a message arrives.
@@ -79,6 +80,7 @@ fn read_one(
         copies,
         copy_delay,
         drop,
+        until,
     } = document.get_ref();
     let Some(from) = from else {
         problems.push_missing(document.span(), "from", "the name of the user who sends it");
@@ -128,6 +130,7 @@ fn read_one(
         delay,
         copies,
         copy_delay: copy_delay.unwrap_or(Duration::ZERO),
+        until: until.as_ref().map(|until| until.get_ref().0),
         line: Some(problems.line_of(&document.span())),
     })
 }

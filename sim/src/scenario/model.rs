@@ -1,7 +1,7 @@
 //! A scenario as the world runs it: every name resolved, every default filled in, every value
 //! within what the world can honour.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -243,6 +243,9 @@ pub struct Servers {
     pub turn: ServerState,
     /// The STUN servers.
     pub stun: ServerState,
+    /// The STUN and TURN servers that are down whatever the others are, by host name: dead entries in
+    /// the client's list.
+    pub dead: BTreeSet<String>,
     /// The TCP port of the signaling server; `None` for the one that the client is configured for.
     pub signaling_port: Option<u16>,
     /// What the signaling server shows to protect its connections by TLS; `None` where it does not.
@@ -269,6 +272,7 @@ impl Default for Servers {
             delay: Duration::from_millis(5),
             turn: ServerState::Up,
             stun: ServerState::Up,
+            dead: BTreeSet::new(),
             signaling_port: None,
             signaling_certificate: None,
         }
@@ -306,6 +310,9 @@ pub enum Trigger {
     AfterRinging(Duration),
     /// This long after the call was first audio-connected on both sides.
     AfterAudio(Duration),
+    /// This long after a call of which [`Expectation::Settled`] is expected has come to that, or has
+    /// had its time for it.
+    AfterSettling(Duration),
 }
 
 /// What a peer does.
@@ -361,7 +368,22 @@ pub enum Expectation {
         /// A text that the named cause contains.
         cause: Option<String>,
     },
+    /// Whatever goes wrong on the way: once all of it is over, the call comes to what its networks
+    /// then allow. Until that moment nothing is asked of audio, and of safety everything.
+    Settled {
+        /// The longest time from the last healing, or from the answer where that is later, until audio
+        /// is there both ways.
+        within: Duration,
+        /// How long it has to stay from then on.
+        kept_for: Duration,
+    },
 }
+
+/// How soon a call has to settle, where the file says nothing.
+pub const SETTLED_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long audio has to stay once a call has settled, where the file says nothing.
+pub const KEPT_FOR: Duration = Duration::from_secs(5);
 
 /// How soon audio is to be back after a fault, where the file says nothing.
 pub const BACK_WITHIN: Duration = Duration::from_secs(5);

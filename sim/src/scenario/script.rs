@@ -18,8 +18,33 @@ const ANSWER_AFTER_RINGING: Duration = Duration::from_secs(1);
 /// How long the peers talk, and where the file says so.
 #[derive(Debug)]
 pub(super) struct Talk {
-    pub(super) length: Duration,
+    pub(super) ends: TalkEnd,
     pub(super) written: Option<Range<usize>>,
+}
+
+/// When somebody hangs up, where the script does not say it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum TalkEnd {
+    /// After so much talk.
+    After(Duration),
+    /// Once the call has settled.
+    OnceSettled,
+}
+
+impl TalkEnd {
+    fn trigger(self) -> Trigger {
+        match self {
+            Self::After(length) => Trigger::AfterAudio(length),
+            Self::OnceSettled => Trigger::AfterSettling(Duration::ZERO),
+        }
+    }
+
+    fn length(self) -> Option<Duration> {
+        match self {
+            Self::After(length) => Some(length),
+            Self::OnceSettled => None,
+        }
+    }
 }
 
 /// The steps in the order of the model, and how long the talk is that ends with a hang-up written
@@ -53,9 +78,9 @@ pub(super) fn steps(
         } else {
             first.clone()
         };
-        let hang_up = hang_up(survivor, talk.length);
+        let hang_up = hang_up(survivor, talk.ends);
         let steps = default_steps(first, callee, second, hang_up);
-        return Some((steps, Some(talk.length)));
+        return Some((steps, talk.ends.length()));
     };
     let read: Vec<Option<Step>> = documents
         .iter()
@@ -83,9 +108,9 @@ pub(super) fn steps(
             problems.push(0..0, contradiction(message, allowed));
             return None;
         };
-        script.push(hang_up(survivor, talk.length));
+        script.push(hang_up(survivor, talk.ends));
         script.sort_by_key(|step| step.trigger);
-        return Some((script, Some(talk.length)));
+        return Some((script, talk.ends.length()));
     }
     if let Some(span) = talk.written {
         let message = "the script hangs up by itself, so the talk has its length already";
@@ -116,9 +141,9 @@ fn default_steps(
     ]
 }
 
-fn hang_up(peer: String, talk: Duration) -> ScriptStep {
+fn hang_up(peer: String, talk: TalkEnd) -> ScriptStep {
     ScriptStep {
-        trigger: Trigger::AfterAudio(talk),
+        trigger: talk.trigger(),
         peer,
         action: Action::HangUp,
     }

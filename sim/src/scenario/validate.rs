@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use ringtrue::audio::track::OpusTrack;
-use ringtrue::config::TransportPolicy;
+use ringtrue::config::{IceConfig, TransportPolicy};
+use ringtrue::peer::servers::ServerUrl;
 use toml::Spanned;
 
 use super::document::{
@@ -43,7 +44,7 @@ pub(super) fn scenario(
     problems: &mut Problems<'_>,
 ) -> Option<Scenario> {
     let about = about(document.about, problems);
-    let servers = servers(&document.servers);
+    let servers = servers(&document.servers, problems);
     let networks = networks(&document.network, &servers, problems);
     let (peers, tracks) = peers(path, &document.peer, &networks, problems);
     let names = fault::Names {
@@ -60,13 +61,15 @@ pub(super) fn scenario(
     let without_talk = match &expect {
         Expectation::Unreachable { .. } => Some("unreachable"),
         Expectation::NoAudio { .. } => Some("no-audio"),
+        // It is talked until the call has settled.
+        Expectation::Settled { .. } => Some("settled"),
         Expectation::AudioConnected { .. } | Expectation::AudioLost { .. } => None,
     };
     if let (Some(outcome), Some(talk)) = (without_talk, &document.talk) {
         problems.push(
             talk.span(),
             ProblemKind::Contradiction {
-                message: format!("nobody talks where `{outcome}` is expected"),
+                message: format!("the talk has no length of its own where `{outcome}` is expected"),
                 allowed: "`[talk]` with `outcome = \"audio-connected\"` or `\"audio-lost\"` only",
             },
         );
@@ -87,7 +90,10 @@ pub(super) fn scenario(
         .as_ref()
         .and_then(|talk| talk.get_ref().length);
     let talk = script::Talk {
-        length: length.map_or(TALK, |length| length.0),
+        ends: match expect {
+            Expectation::Settled { .. } => script::TalkEnd::OnceSettled,
+            _ => script::TalkEnd::After(length.map_or(TALK, |length| length.0)),
+        },
         written: document.talk.as_ref().map(Spanned::span),
     };
     let steps = document.script.as_deref();
@@ -159,7 +165,18 @@ fn about(about: Option<Spanned<String>>, problems: &mut Problems<'_>) -> String 
     text.to_owned()
 }
 
-fn servers(document: &ServersDocument) -> Servers {
+fn servers(document: &ServersDocument, problems: &mut Problems<'_>) -> Servers {
+    let mut dead = BTreeSet::new();
+    let known = listed_servers();
+    for name in document.dead.iter().flatten() {
+        if known.contains(name.get_ref()) {
+            dead.insert(name.get_ref().clone());
+        } else {
+            let known = known.iter().map(String::as_str);
+            let kind = ProblemKind::unknown("STUN or TURN server", name.get_ref(), known);
+            problems.push(name.span(), kind);
+        }
+    }
     let delay = document.delay.map(|delay| delay.0);
     Servers {
         delay: delay.unwrap_or(Servers::default().delay),
@@ -169,9 +186,17 @@ fn servers(document: &ServersDocument) -> Servers {
         stun: document
             .stun
             .map_or_else(Default::default, |choice| choice.0),
+        dead,
         signaling_port: document.signaling_port.map(|port| port.0),
         signaling_certificate: document.signaling_certificate.map(|choice| choice.0),
     }
+}
+
+/// The hosts of the STUN and TURN servers in the client's list.
+fn listed_servers() -> BTreeSet<String> {
+    let listed = IceConfig::default().servers.into_iter();
+    let urls = listed.filter_map(|server| server.url.parse::<ServerUrl>().ok());
+    urls.map(|url| url.host).collect()
 }
 
 fn networks(
@@ -417,17 +442,24 @@ fn expectation(
         OutcomeName::Unreachable => "unreachable",
         OutcomeName::NoAudio => "no-audio",
         OutcomeName::AudioLost => "audio-lost",
+        OutcomeName::Settled => "settled",
     };
     let mut only_with = |span, allowed| {
         let message = format!("this means nothing where `{outcome_name}` is expected");
         problems.push(span, ProblemKind::Contradiction { message, allowed });
     };
+    let time = |value: &Option<Spanned<TimeValue>>| Some(value.as_ref()?.get_ref().0);
+    if let (Some(kept_for), true) = (&document.kept_for, !matches!(outcome, OutcomeName::Settled)) {
+        only_with(
+            kept_for.span(),
+            "`kept_for` with `outcome = \"settled\"` only",
+        );
+    }
     if matches!(outcome, OutcomeName::AudioConnected) {
         if let Some(cause) = &document.cause {
             let allowed = "`cause` with another `outcome` than `audio-connected`";
             only_with(cause.span(), allowed);
         }
-        let time = |value: &Option<Spanned<TimeValue>>| Some(value.as_ref()?.get_ref().0);
         let selected = document.selected.iter();
         return Expectation::AudioConnected {
             within: time(&document.within),
@@ -438,8 +470,17 @@ fn expectation(
             back_within: time(&document.back_within).unwrap_or(model::BACK_WITHIN),
         };
     }
+    let within_of_another = match outcome {
+        OutcomeName::Settled => None,
+        _ => document.within.as_ref().map(Spanned::span),
+    };
+    let cause_of_another = match outcome {
+        OutcomeName::Settled => document.cause.as_ref().map(Spanned::span),
+        _ => None,
+    };
     let spans = [
-        document.within.as_ref().map(Spanned::span),
+        within_of_another,
+        cause_of_another,
         document.path.as_ref().map(Spanned::span),
         document.selected.keys().next().map(Spanned::span),
         document.back_within.as_ref().map(Spanned::span),
@@ -458,6 +499,10 @@ fn expectation(
     match outcome {
         OutcomeName::NoAudio => Expectation::NoAudio { cause },
         OutcomeName::AudioLost => Expectation::AudioLost { cause },
+        OutcomeName::Settled => Expectation::Settled {
+            within: time(&document.within).unwrap_or(model::SETTLED_WITHIN),
+            kept_for: time(&document.kept_for).unwrap_or(model::KEPT_FOR),
+        },
         // Audio that is connected has returned above.
         OutcomeName::Unreachable | OutcomeName::AudioConnected => {
             Expectation::Unreachable { cause }

@@ -207,13 +207,15 @@ impl ShareValue {
 }
 
 impl TriggerValue {
-    const EXPECTED: &str = "\"ringing + TIME\" or \"audio + TIME\", such as \"audio + 5s\"";
+    const EXPECTED: &str =
+        "\"ringing + TIME\", \"audio + TIME\" or \"settled + TIME\", such as \"audio + 5s\"";
 
     fn parse(text: &str) -> Result<Self, ValueError> {
         let (event, wait) = text.split_once('+').unwrap_or((text, "0s"));
         let after: fn(Duration) -> Trigger = match event.trim() {
             "ringing" => Trigger::AfterRinging,
             "audio" => Trigger::AfterAudio,
+            "settled" => Trigger::AfterSettling,
             "" if text.is_empty() => return Err(ValueError::Empty),
             _ => {
                 return Err(ValueError::Malformed("an event of the call"));

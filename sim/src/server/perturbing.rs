@@ -282,7 +282,11 @@ impl Connection {
         let Some((identity, kind)) = message_in(&frame) else {
             return passing.extend(frame);
         };
-        let verdict = self.perturbing.lock().handle(now, &identity, &kind);
+        let elapsed = determinism::now();
+        let verdict = self
+            .perturbing
+            .lock()
+            .handle(now, elapsed, &identity, &kind);
         match verdict {
             Verdict::Pass => passing.extend(frame),
             Verdict::Lost(event) => self.perturbing.record(event),

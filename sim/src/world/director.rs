@@ -12,7 +12,9 @@ use super::app::{App, Command, Storage};
 use super::boxes::Boxes;
 use super::faults::{AppDeed, Faults, Places};
 use super::servers::ServerHosts;
+use crate::check::call::LastCall;
 use crate::check::facts::FactCollector;
+use crate::check::settling;
 use crate::determinism::has_panicked;
 use crate::net::topology::HostId;
 use crate::scenario::model::{Action, Scenario, ScriptStep, StorageMode, Trigger};
@@ -26,6 +28,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(5);
 /// How long a run may go on after the last thing its script knows of: longer than any client waits
 /// before it gives a call up.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How often it is looked whether a call has settled.
+const SETTLING_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a run may go on in all, whatever happens in it: longer than any script can last.
 const VIRTUAL_MAX: Duration = Duration::from_hours(3);
 
@@ -44,6 +48,10 @@ pub struct Director<'a> {
     seen: usize,
     /// Whether the script did something before the present step of the world.
     took_a_step: bool,
+    /// When the call had settled, or had had its time for it.
+    settled: Option<Duration>,
+    /// When to look for that again.
+    look_again: Duration,
 }
 
 /// Where the scenario's peers are, and what stands around them.
@@ -113,6 +121,8 @@ impl<'a> Director<'a> {
             progressed: Duration::ZERO,
             seen: 0,
             took_a_step: false,
+            settled: None,
+            look_again: Duration::ZERO,
         }
     }
 
@@ -156,6 +166,7 @@ impl<'a> Director<'a> {
     /// Takes every step whose time has come.
     fn act(&mut self, world: &mut World) {
         let now = world.now();
+        self.look_whether_settled(now);
         let (mut due, pending): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending)
             .into_iter()
             .partition(|step| self.time_of(step.trigger).is_some_and(|at| at <= now));
@@ -250,7 +261,23 @@ impl<'a> Director<'a> {
             Trigger::At(at) => Some(at),
             Trigger::AfterRinging(wait) => facts.first_ringing().map(|at| at + wait),
             Trigger::AfterAudio(wait) => facts.audio_on_both_sides().map(|at| at + wait),
+            Trigger::AfterSettling(wait) => self.settled.map(|at| at + wait),
         })
+    }
+
+    /// Looks now and then whether the call has come to what its networks allow.
+    fn look_whether_settled(&mut self, now: Duration) {
+        let Some(terms) = settling::terms(self.scenario) else {
+            return;
+        };
+        if self.settled.is_some() || now < self.look_again {
+            return;
+        }
+        self.look_again = now + SETTLING_INTERVAL;
+        self.settled = self.facts.with(|facts| {
+            let call = LastCall::of(self.scenario, facts);
+            settling::settled_by(self.scenario, &call, facts, terms, now)
+        });
     }
 
     /// Whether a peer did or saw anything since the last call. Audio is nothing new.
@@ -302,7 +329,9 @@ impl<'a> Director<'a> {
     fn patience(&self) -> Duration {
         let waits = self.pending.iter().map(|step| match step.trigger {
             Trigger::At(at) => at,
-            Trigger::AfterRinging(wait) | Trigger::AfterAudio(wait) => self.progressed + wait,
+            Trigger::AfterRinging(wait)
+            | Trigger::AfterAudio(wait)
+            | Trigger::AfterSettling(wait) => self.progressed + wait,
         });
         let faults = self.facts.with(|facts| self.faults.last_known(facts));
         waits.chain(faults).fold(self.progressed, Duration::max) + PATIENCE

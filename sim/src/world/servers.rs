@@ -139,7 +139,8 @@ impl ServerHosts {
                 ServerName::Turn => servers.turn,
                 ServerName::Stun | ServerName::Signaling => servers.stun,
             };
-            if state == ServerState::Up {
+            let name = &world.hosts[host.index()].name;
+            if state == ServerState::Up && !servers.dead.contains(&**name) {
                 service.start(world, *host);
             }
         }

@@ -143,7 +143,8 @@ fn contradicts_script(fault: &Fault, script: &[ScriptStep]) -> Option<Refusal> {
         return Some((message, ALIVE));
     }
     let extent = Extent::of(fault);
-    let meanwhile = |step: &&ScriptStep| extent.contains(&step.trigger.into());
+    let meanwhile =
+        |step: &&ScriptStep| Begin::of(step.trigger).is_some_and(|begin| extent.contains(&begin));
     let changes_life = |step: &&ScriptStep| matches!(step.action, Action::Kill | Action::Start);
     match fault.kind.name() {
         FaultName::AppKill => steps().find(meanwhile).map(|step| {

@@ -78,18 +78,24 @@ impl Perturber {
         self.next_sequence_number
     }
 
-    /// The server sends a message out.
-    pub(super) fn handle(&mut self, now: Instant, identity: &Identity, kind: &str) -> Verdict {
+    /// The server sends a message out, `elapsed` after the run began.
+    pub(super) fn handle(
+        &mut self,
+        now: Instant,
+        elapsed: Duration,
+        identity: &Identity,
+        kind: &str,
+    ) -> Verdict {
         let mut known = match self.known.get(identity) {
             Some(known) => known.clone(),
-            None => self.meet(identity, kind),
+            None => self.meet(elapsed, identity, kind),
         };
         let verdict = self.decide(now, &mut known, identity, kind);
         self.known.insert(identity.clone(), known);
         verdict
     }
 
-    fn meet(&mut self, identity: &Identity, kind: &str) -> Known {
+    fn meet(&mut self, elapsed: Duration, identity: &Identity, kind: &str) -> Known {
         let from = &identity.from;
         let number = self.counts.entry((from.clone(), kind.to_owned()));
         let number = *number.and_modify(|count| *count += 1).or_insert(1);
@@ -102,7 +108,9 @@ impl Perturber {
                 rule if rule.as_str() == kind => number,
                 _ => return false,
             };
-            rule.from == *from && rule.which.is_none_or(|which| which == number)
+            rule.from == *from
+                && rule.which.is_none_or(|which| which == number)
+                && rule.until.is_none_or(|until| elapsed < until)
         });
         Known {
             rule,

@@ -12,6 +12,7 @@ fn perturbation(kind: MessageKind, which: Option<u32>) -> Perturbation {
         delay: MessageDelay::Fixed(10 * SECOND),
         copies: 1,
         copy_delay: Duration::ZERO,
+        until: None,
         line: None,
     }
 }
@@ -27,7 +28,7 @@ fn message(number: u64) -> Identity {
 /// For how long the message with this number waits, in seconds; `None` where it passes.
 #[track_caller]
 fn waits(perturber: &mut Perturber, now: Instant, number: u64, kind: &str) -> Option<u64> {
-    match perturber.handle(now, &message(number), kind) {
+    match perturber.handle(now, Duration::ZERO, &message(number), kind) {
         Verdict::Pass => None,
         Verdict::Late(times, _) => Some((times[0] - now).as_secs()),
         Verdict::Lost(event) => panic!("{event}"),
@@ -75,10 +76,10 @@ async fn lost_deliveries_come_before_the_late_one() {
         ..perturbation(MessageKind::Offer, None)
     }]);
     for _ in 0..2 {
-        let verdict = perturber.handle(now, &message(1), "offer");
+        let verdict = perturber.handle(now, Duration::ZERO, &message(1), "offer");
         assert!(matches!(verdict, Verdict::Lost(_)), "{verdict:?}");
     }
-    let verdict = perturber.handle(now + SECOND, &message(1), "offer");
+    let verdict = perturber.handle(now + SECOND, Duration::ZERO, &message(1), "offer");
     let Verdict::Late(times, event) = verdict else {
         panic!("{verdict:?}");
     };
@@ -110,13 +111,12 @@ async fn drawn_delays_repeat_and_stay_in_their_span() {
             delay: MessageDelay::Uniform { from, to },
             ..perturbation(MessageKind::Candidate, None)
         }]);
-        let waits =
-            (1..=50).map(
-                |number| match perturber.handle(now, &message(number), "candidate") {
-                    Verdict::Late(times, _) => times[0] - now,
-                    other => panic!("{other:?}"),
-                },
-            );
+        let waits = (1..=50).map(|number| {
+            match perturber.handle(now, Duration::ZERO, &message(number), "candidate") {
+                Verdict::Late(times, _) => times[0] - now,
+                other => panic!("{other:?}"),
+            }
+        });
         waits.collect::<Vec<_>>()
     };
     let waits = drawn();

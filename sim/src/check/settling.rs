@@ -1,0 +1,349 @@
+//! What a call comes to once everything that goes wrong is over.
+//!
+//! A scenario that is made by chance cannot say when audio has to be there. It can say that whatever
+//! happened, the call comes to what its networks allow soon after the last fault was healed and the
+//! last late message has arrived, and stays so.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ringtrue::client::EndReason;
+
+use super::call::LastCall;
+use super::facts::Facts;
+use super::kept::{Gap, PathLoss, first_gap};
+use super::oracle::{Prediction, Reach, of_scenario};
+use super::path_loss::{path_losses, places};
+use crate::fault::Begin;
+use crate::report::{Failure, FailureCause, Outcome};
+use crate::scenario::model::{Action, CallPath, Expectation, Scenario, Trigger};
+use crate::scenario::value::format_duration;
+use crate::trace::{AppEvent, FaultPhase, MessagePhase};
+
+/// How long a client may take to say that there is no way: longer than the 39.5 s for which ICE must
+/// not give up (RFC 8863 section 4).
+const UNREACHABLE_WITHIN: Duration = Duration::from_secs(45);
+
+/// How far apart the moments are from which audio is looked for.
+const RESOLUTION: Duration = Duration::from_millis(100);
+
+/// The terms of [`Expectation::Settled`](crate::scenario::model::Expectation).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// How soon the call has to settle.
+    pub within: Duration,
+    /// How long it has to stay.
+    pub kept_for: Duration,
+}
+
+/// The terms of a scenario that expects its call to settle.
+#[must_use]
+pub fn terms(scenario: &Scenario) -> Option<Terms> {
+    match scenario.expect {
+        Expectation::Settled { within, kept_for } => Some(Terms { within, kept_for }),
+        _ => None,
+    }
+}
+
+/// What is lost on the way to each peer that hears.
+pub type Losses = BTreeMap<String, PathLoss>;
+
+/// When nothing goes wrong any more and the call is answered: the end of the last fault, the arrival of
+/// the last late message, the last step of the script. What waits for something that has not happened
+/// does not count. Where the call is hung up because it has settled, what befalls the hang-up does not
+/// count either.
+#[must_use]
+pub fn healed_at(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Duration {
+    let faults = scenario.faults.iter().enumerate();
+    let faults = faults.filter_map(|(index, fault)| {
+        let mut of_fault = facts.faults.iter().filter(|fact| fact.fault == index);
+        let begun = of_fault.find(|fact| fact.phase == FaultPhase::Begins);
+        let begins = begun
+            .map(|fact| fact.at)
+            .or_else(|| due(&fault.begin, facts))?;
+        Some(fault.ends_at(begins).unwrap_or(begins))
+    });
+    let over = match (script_hangs_up(scenario), call.over) {
+        (false, Some(over)) => over,
+        _ => Duration::MAX,
+    };
+    let perturbed = facts.perturbed.iter().filter(|(at, _)| *at < over);
+    let messages = perturbed.filter_map(|(at, event)| {
+        let perturbation = scenario.perturbations.get(event.perturbation)?;
+        let later = perturbation.copy_delay * perturbation.copies.saturating_sub(1);
+        let lasting = match event.phase {
+            MessagePhase::Held { lasting } => lasting,
+            MessagePhase::Lost | MessagePhase::Released => Duration::ZERO,
+        };
+        Some(*at + lasting + later)
+    });
+    let spans = scenario.perturbations.iter().filter_map(|each| each.until);
+    let portals = scenario.networks.values();
+    let portals = portals.filter_map(|network| Some(network.portal?.until));
+    let steps = scenario
+        .script
+        .iter()
+        .filter_map(|step| match step.trigger {
+            Trigger::At(at) => Some(at),
+            Trigger::AfterRinging(wait) => Some(facts.first_ringing()? + wait),
+            Trigger::AfterAudio(wait) => Some(facts.audio_on_both_sides()? + wait),
+            Trigger::AfterSettling(_) => None,
+        });
+    faults
+        .chain(messages)
+        .chain(spans)
+        .chain(portals)
+        .chain(steps)
+        .chain(call.answered)
+        .max()
+        .unwrap_or_default()
+}
+
+/// When a call has settled, or has had its time for it: the moment from which nobody has to wait for
+/// it any longer. `None` where `now` is too early to say.
+#[must_use]
+pub fn settled_by(
+    scenario: &Scenario,
+    call: &LastCall,
+    facts: &Facts,
+    terms: Terms,
+    now: Duration,
+) -> Option<Duration> {
+    let losses = &path_losses(scenario, &call.peers, facts);
+    let healed = healed_at(scenario, call, facts);
+    if now < healed + terms.kept_for {
+        return None;
+    }
+    let audio = audio_from(call, losses, healed, terms, now);
+    if let Some(audio) = audio {
+        return Some(audio + terms.kept_for);
+    }
+    let within = match prediction(scenario, call, facts).map(|prediction| prediction.reach) {
+        Some(Reach::Unreachable) => UNREACHABLE_WITHIN,
+        _ => terms.within,
+    };
+    let latest = healed + within + terms.kept_for;
+    (now >= latest).then_some(latest)
+}
+
+/// Everything in which a run did not settle as it has to.
+#[must_use]
+pub fn unsettled(
+    scenario: &Scenario,
+    call: &LastCall,
+    facts: &Facts,
+    losses: &Losses,
+    terms: Terms,
+) -> Vec<Failure> {
+    if call.peers.is_empty() {
+        let message = "nobody called, so there is no call to settle".to_owned();
+        return vec![Failure::new(FailureCause::ScriptNotFinished, message)];
+    }
+    let healed = healed_at(scenario, call, facts);
+    if script_hangs_up(scenario) {
+        return still_in_a_call(facts, healed, terms).into_iter().collect();
+    }
+    let prediction = prediction(scenario, call, facts);
+    let reach = prediction.as_ref().map(|prediction| prediction.reach);
+    if reach == Some(Reach::Unreachable) {
+        return reached_or_late(call, healed).into_iter().collect();
+    }
+    let Some(audio) = audio_from(call, losses, healed, terms, facts.last) else {
+        return vec![no_audio(call, losses, healed, terms, facts)];
+    };
+    let mut failures = Vec::new();
+    if let Some(ended) = ended_by_itself(call, audio + terms.kept_for) {
+        failures.push(ended);
+    }
+    if let (Some(prediction), Some(path)) = (prediction, path_at_the_end(call)) {
+        let allowed = match prediction.reach {
+            Reach::Direct => CallPath::Direct,
+            Reach::Relayed | Reach::Unreachable => CallPath::Relayed,
+        };
+        if path != allowed {
+            let message = format!(
+                "the networks allow {allowed} audio, and it is {path}: {}",
+                prediction.reason
+            );
+            failures.push(Failure::new(FailureCause::WrongPath, message));
+        }
+    }
+    failures
+}
+
+/// What the oracle says of the networks on which the peers are in the end.
+#[must_use]
+pub fn prediction(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Option<Prediction> {
+    of_scenario::predict(scenario, &call.peers, &places(scenario, facts))
+}
+
+/// Whether somebody hangs up who does not wait for the call to settle.
+#[must_use]
+pub fn script_hangs_up(scenario: &Scenario) -> bool {
+    scenario.script.iter().any(|step| {
+        step.action == Action::HangUp && !matches!(step.trigger, Trigger::AfterSettling(_))
+    })
+}
+
+fn due(begin: &Begin, facts: &Facts) -> Option<Duration> {
+    match begin {
+        Begin::At(at) => Some(*at),
+        Begin::AfterRinging(wait) => Some(facts.first_ringing()? + *wait),
+        Begin::AfterAudio(wait) => Some(facts.audio_on_both_sides()? + *wait),
+        Begin::OnMessage { .. } | Begin::OnFrame { .. } => None,
+    }
+}
+
+/// The first moment, `healed` or later, from which audio is there both ways for as long as it has to.
+fn audio_from(
+    call: &LastCall,
+    losses: &Losses,
+    healed: Duration,
+    terms: Terms,
+    now: Duration,
+) -> Option<Duration> {
+    if call.outcome() != Outcome::AudioConnected {
+        return None;
+    }
+    let mut from = healed;
+    while from <= healed + terms.within && from + terms.kept_for <= now {
+        match gaps(call, losses, from, from + terms.kept_for).next() {
+            None => return Some(from),
+            Some((_, gap)) => from = gap.from + RESOLUTION,
+        }
+    }
+    None
+}
+
+/// The first gap of each peer that has one.
+fn gaps<'a>(
+    call: &'a LastCall,
+    losses: &'a Losses,
+    from: Duration,
+    to: Duration,
+) -> impl Iterator<Item = (&'a str, Gap)> {
+    call.peers.iter().filter_map(move |peer| {
+        let heard = call.heard.get(peer).map_or(&[][..], Vec::as_slice);
+        let begin = heard.partition_point(|at| *at < from);
+        let end = heard.partition_point(|at| *at < to);
+        let loss = losses.get(peer).copied().unwrap_or(PathLoss::NONE);
+        let gap = first_gap(&heard[begin..end], from, to, loss)?;
+        Some((peer.as_str(), gap))
+    })
+}
+
+fn no_audio(
+    call: &LastCall,
+    losses: &Losses,
+    healed: Duration,
+    terms: Terms,
+    facts: &Facts,
+) -> Failure {
+    let latest = healed + terms.within;
+    let until = format!(
+        "within {} of the last healing at {:.3} s",
+        format_duration(terms.within),
+        healed.as_secs_f64()
+    );
+    if let Some(ended) = ended_by_itself(call, latest + terms.kept_for) {
+        return ended;
+    }
+    if call.answered.is_none() {
+        let message = format!("the call was not answered {until}");
+        return Failure::new(FailureCause::WrongOutcome, message);
+    }
+    let to = (latest + terms.kept_for).min(facts.last);
+    let from = to.saturating_sub(terms.kept_for);
+    let deaf: Vec<(&str, Gap)> = gaps(call, losses, from, to).collect();
+    let are_silent = |(_, gap): &(&str, Gap)| gap.heard == 0.0;
+    match deaf.as_slice() {
+        [(peer, gap)] if gap.heard == 0.0 => {
+            let message = format!("{peer} alone hears nothing {until}");
+            Failure::new(FailureCause::OneWayAudio, message)
+        }
+        deaf if call.outcome() == Outcome::AudioConnected && !deaf.iter().any(are_silent) => {
+            let message = format!("audio comes with gaps and is not kept {until}");
+            Failure::new(FailureCause::AudioNotKept, message)
+        }
+        _ if call.outcome() == Outcome::AudioConnected => {
+            let message = format!("audio was lost and is not back {until}");
+            Failure::new(FailureCause::AudioNotKept, message)
+        }
+        _ => {
+            let message = format!("no audio both ways {until}");
+            Failure::new(FailureCause::WrongOutcome, message)
+        }
+    }
+}
+
+/// A call that nobody hung up and that is over all the same before `until`.
+fn ended_by_itself(call: &LastCall, until: Duration) -> Option<Failure> {
+    let over = call.over.filter(|over| *over < until)?;
+    let reason = call
+        .ended
+        .iter()
+        .find(|(_, reason)| !matches!(reason, EndReason::HungUp | EndReason::Remote(_)));
+    let reason = reason.or_else(|| call.ended.iter().next());
+    let reason = reason.map_or_else(
+        || "an app was killed".to_owned(),
+        |(peer, reason)| format!("{peer}: {reason}"),
+    );
+    let message = format!(
+        "the call ended by itself at {:.3} s: {reason}",
+        over.as_secs_f64()
+    );
+    Some(Failure::new(FailureCause::WrongOutcome, message))
+}
+
+fn reached_or_late(call: &LastCall, healed: Duration) -> Option<Failure> {
+    if call.outcome() == Outcome::AudioConnected {
+        // While the networks were others there may have been a way.
+        return None;
+    }
+    let latest = healed + UNREACHABLE_WITHIN;
+    match (call.outcome(), call.over) {
+        (Outcome::Unreachable, Some(over)) if over <= latest => None,
+        (Outcome::Unreachable, over) => {
+            let took = over.unwrap_or_default().saturating_sub(healed);
+            let message = format!(
+                "the run said that there is no way {took:?} after the last healing, not within 45 s"
+            );
+            Some(Failure::new(FailureCause::TooLate, message))
+        }
+        _ => {
+            let message = "the networks allow no audio, and the run does not say so".to_owned();
+            Some(Failure::new(FailureCause::WrongOutcome, message))
+        }
+    }
+}
+
+/// Once somebody has hung up, all have to know of it.
+fn still_in_a_call(facts: &Facts, healed: Duration, terms: Terms) -> Option<Failure> {
+    let mut since: BTreeMap<&str, Duration> = BTreeMap::new();
+    let latest = healed + terms.within;
+    for fact in &facts.app {
+        match fact.event {
+            AppEvent::Calling { .. }
+            | AppEvent::Incoming { .. }
+            | AppEvent::Pushed { .. }
+            | AppEvent::Resumed => {
+                since.insert(&fact.peer, fact.at);
+            }
+            AppEvent::Ended { .. } | AppEvent::Killed if fact.at <= latest => {
+                since.remove(&*fact.peer);
+            }
+            _ => {}
+        }
+    }
+    let (peer, _) = since.into_iter().next()?;
+    let message = format!(
+        "{peer} is still in the call {} after the last healing at {:.3} s, though it was hung up",
+        format_duration(terms.within),
+        healed.as_secs_f64()
+    );
+    Some(Failure::new(FailureCause::WrongOutcome, message))
+}
+
+fn path_at_the_end(call: &LastCall) -> Option<CallPath> {
+    (call.selected.len() == 2).then(|| CallPath::of(&call.selected))
+}
