@@ -90,4 +90,5 @@ pub mod scenario;
 pub mod seed;
 pub mod server;
 pub mod trace;
+pub mod variants;
 pub mod world;
