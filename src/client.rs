@@ -13,11 +13,12 @@ use tokio::task::JoinHandle;
 
 use crate::audio::track::OpusTrack;
 use crate::call::saved::SavedCall;
-use crate::call::session::Session;
+use crate::call::session::{Line, Session};
 use crate::candidates::CandidateType;
 use crate::config::ClientConfig;
 use crate::net::Net;
-use crate::signaling::client::Identity;
+use crate::signaling::channel::SignalingChannel;
+use crate::signaling::client::{Identity, SignalingClient, SignalingEvent};
 use crate::signaling::message::{CallId, HangUpReason, PeerName};
 
 /// A calling client, ready to call and to be called.
@@ -193,10 +194,37 @@ impl CallClient {
         identity: Identity,
         voice: OpusTrack,
     ) -> (Self, mpsc::UnboundedReceiver<ClientEvent>) {
+        let name = identity.name.clone();
+        let (signaling, received) =
+            SignalingClient::start(Arc::clone(&net), config.signaling.clone(), identity);
+        Self::start_over(net, config, name, Box::new(signaling), received, voice)
+    }
+
+    /// Starts a client over signaling of the application's own, as the user `name`.
+    ///
+    /// `received` yields what comes over `channel` and what happens to it; a client whose channel drops
+    /// the other end of it stops. Of the configuration, [`signaling`](ClientConfig::signaling) is not
+    /// used. Everything else is as with [`start`](Self::start).
+    ///
+    /// Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn start_over(
+        net: Arc<dyn Net>,
+        config: ClientConfig,
+        name: PeerName,
+        channel: Box<dyn SignalingChannel>,
+        received: mpsc::Receiver<SignalingEvent>,
+        voice: OpusTrack,
+    ) -> (Self, mpsc::UnboundedReceiver<ClientEvent>) {
         let (commands, command_receiver) = mpsc::unbounded_channel();
         let (events, event_receiver) = mpsc::unbounded_channel();
         let (to_save, saved) = watch::channel(None);
-        let session = Session::new(net, config, identity, voice, events, to_save);
+        let line = Line {
+            name,
+            channel,
+            received,
+        };
+        let session = Session::new(net, config, line, voice, events, to_save);
         let task = tokio::spawn(session.run(command_receiver));
         let client = Self {
             commands,

@@ -4,10 +4,12 @@
 //! packets of the first over WebSocket or long-polling, [`manager`] keeps one connection and all
 //! namespaces on it with the waits of [`backoff`], and [`socket`] is what an application holds of a
 //! namespace. [`message`] is what two devices say to each other, [`mailbox`] sees to it that nothing
-//! of that is lost, and [`client`] is the mailbox over a socket. [`turn_credentials`] come from the
+//! of that is lost, and [`client`] is the mailbox over a socket. [`channel`] is
+//! what a call needs of it, for applications with signaling of their own. [`turn_credentials`] come from the
 //! server too, and [`relay`] is that server.
 
 pub mod backoff;
+pub mod channel;
 pub mod client;
 pub mod endpoint;
 pub mod engine_io;

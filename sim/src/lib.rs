@@ -3,7 +3,8 @@
 //! A *scenario* is a file: networks, peers, a call script, and what should come of it. A *run* is a
 //! function of a scenario and a seed, and of nothing else: the same pair gives the same packets at
 //! the same virtual times on every machine, in every build, in any number of parallel threads. The
-//! peers of a run are the production client of the package `ringtrue`, unchanged.
+//! peers of a run are the production client of the package `ringtrue`, unchanged, or any other client that is
+//! brought as an [`Endpoint`](endpoint::Endpoint).
 //!
 //! ```
 //! use std::path::Path;
@@ -43,6 +44,7 @@
 //! | `world::{frames, wire}` | the frames of signaling connections, to be counted and cut at |
 //! | `world::{interfere, connections, device}` | the deeds that faults are made of: cut, pause, move |
 //! | `world::boxes` | captive portals and proxies, which are hosts themselves |
+//! | [`endpoint`] | what stands at each end of a call: the production client, or one that is brought |
 //! | [`server`] | STUN (RFC 5780) and TURN, the signaling relay, `portal` and `proxy`, certificates |
 //! | [`trace`] | typed events and the digest over them |
 //! | [`check`] | what judges a run, from its trace alone |
@@ -77,6 +79,7 @@
 pub mod check;
 pub mod cli;
 pub mod determinism;
+pub mod endpoint;
 pub mod fault;
 pub mod fuzz;
 pub mod matrix;
@@ -88,4 +91,5 @@ pub mod scenario;
 pub mod seed;
 pub mod server;
 pub mod trace;
+pub mod variants;
 pub mod world;

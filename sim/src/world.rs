@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use turmoil_net::{EnterGuard, Packet as KernelPacket};
 
-pub mod app;
 pub mod boxes;
 mod build;
 mod cargo;

@@ -36,12 +36,22 @@ use crate::client::{ClientError, ClientEvent, Command};
 use crate::config::ClientConfig;
 use crate::net::Net;
 use crate::peer::PeerEvent;
-use crate::signaling::client::{Identity, SignalingClient, SignalingEvent};
+use crate::signaling::channel::SignalingChannel;
+use crate::signaling::client::SignalingEvent;
 use crate::signaling::message::{CallId, PeerName};
 use crate::signaling::turn_credentials::{TurnCredentials, lacks_credentials};
 
 /// How often the host's addresses are looked at while there is no call.
 const IDLE_ADDRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How a client is reached by the others.
+pub(crate) struct Line {
+    /// The user's name.
+    pub(crate) name: PeerName,
+    pub(crate) channel: Box<dyn SignalingChannel>,
+    /// What comes over the channel, and what happens to it.
+    pub(crate) received: mpsc::Receiver<SignalingEvent>,
+}
 
 /// The state of a client's task.
 pub(crate) struct Session {
@@ -49,7 +59,7 @@ pub(crate) struct Session {
     config: ClientConfig,
     name: PeerName,
     voice: OpusTrack,
-    signaling: SignalingClient,
+    signaling: Box<dyn SignalingChannel>,
     signaling_events: mpsc::Receiver<SignalingEvent>,
     /// `None` before it was ever up.
     signaling_state: Option<Signaling>,
@@ -91,14 +101,16 @@ impl Session {
     pub(crate) fn new(
         net: Arc<dyn Net>,
         config: ClientConfig,
-        identity: Identity,
+        line: Line,
         voice: OpusTrack,
         events: mpsc::UnboundedSender<ClientEvent>,
         saved: watch::Sender<Option<SavedCall>>,
     ) -> Self {
-        let name = identity.name.clone();
-        let (signaling, signaling_events) =
-            SignalingClient::start(Arc::clone(&net), config.signaling.clone(), identity);
+        let Line {
+            name,
+            channel: signaling,
+            received: signaling_events,
+        } = line;
         if config.ice.servers.iter().any(lacks_credentials) {
             signaling.keep_turn_credentials();
         }

@@ -7,9 +7,7 @@
 mod driver;
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -19,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use self::driver::{Command, Driver};
+pub use super::channel::PendingSend;
 use super::mailbox::PostError;
 use super::message::{CallId, Envelope, FrameError, PeerName};
 pub use super::socket::{DisconnectReason, SocketConnectError};
@@ -142,12 +141,9 @@ impl SignalingClient {
     /// The message is kept until a device of the other side has acknowledged it, or for 90 s.
     /// Without a connection it waits, and goes out in order right after the next one is there.
     pub fn send(&self, envelope: Envelope) -> PendingSend {
-        let (done, outcome) = oneshot::channel();
-        self.tell(Command::Send {
-            envelope,
-            outcome: done,
-        });
-        PendingSend { outcome }
+        let (outcome, pending) = PendingSend::pair();
+        self.tell(Command::Send { envelope, outcome });
+        pending
     }
 
     /// Ends a call: what others still say in it is not reported, and of what was sent in it only a
@@ -197,24 +193,6 @@ impl SignalingClient {
         // Where the task has ended, the command is dropped, and whoever waits for it reads that as
         // closed.
         let _ = self.commands.send(command);
-    }
-}
-
-/// A message on its way: resolves when a device of the other side has it. Dropping it takes a
-/// message back that is not written yet.
-#[derive(Debug)]
-#[must_use = "dropping it takes the message back"]
-pub struct PendingSend {
-    outcome: oneshot::Receiver<Result<(), SendError>>,
-}
-
-impl Future for PendingSend {
-    type Output = Result<(), SendError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.outcome)
-            .poll(context)
-            .map(|outcome| outcome.unwrap_or(Err(SendError::Closed)))
     }
 }
 

@@ -8,7 +8,6 @@ use ringtrue::config::ClientConfig;
 use tokio::sync::mpsc;
 
 use super::World;
-use super::app::{App, Command, Storage};
 use super::boxes::Boxes;
 use super::faults::{AppDeed, Faults, Places};
 use super::servers::ServerHosts;
@@ -16,9 +15,10 @@ use crate::check::call::LastCall;
 use crate::check::facts::FactCollector;
 use crate::check::settling;
 use crate::determinism::has_panicked;
+use crate::endpoint::{Command, Endpoint, Logbook, Seat, Storage};
 use crate::net::topology::HostId;
 use crate::scenario::model::{Action, Scenario, ScriptStep, StorageMode, Trigger};
-use crate::trace::{AppEvent, EventKind};
+use crate::trace::{AppEvent, EventKind, HostName};
 
 /// How long the world goes on after the last call is over, so that what is left shows.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -38,6 +38,7 @@ const VIRTUAL_MAX: Duration = Duration::from_hours(3);
 pub struct Director<'a> {
     scenario: &'a Scenario,
     config: ClientConfig,
+    endpoint: Arc<dyn Endpoint>,
     facts: FactCollector,
     people: BTreeMap<String, Person>,
     pending: Vec<ScriptStep>,
@@ -85,11 +86,12 @@ pub enum Ending {
 }
 
 impl<'a> Director<'a> {
-    /// Directs the peers of `scenario` on their `stage`.
+    /// Directs the peers of `scenario` on their `stage`. `endpoint` is what each of them runs.
     #[must_use]
     pub fn new(
         scenario: &'a Scenario,
         config: ClientConfig,
+        endpoint: Arc<dyn Endpoint>,
         stage: Stage,
         facts: FactCollector,
     ) -> Self {
@@ -113,6 +115,7 @@ impl<'a> Director<'a> {
         Self {
             scenario,
             config,
+            endpoint,
             facts,
             people,
             pending: scenario.script.clone(),
@@ -226,14 +229,20 @@ impl<'a> Director<'a> {
         };
         let (commands, receiver) = mpsc::unbounded_channel();
         person.commands = Some(commands);
-        let voices = self
+        let voices: BTreeMap<_, _> = self
             .scenario
             .peers
             .values()
             .map(|peer| (peer.user.clone(), self.scenario.tracks[&peer.plays].clone()))
             .collect();
-        let app = App {
-            name: peer.into(),
+        let name: HostName = peer.into();
+        let logbook = Logbook::new(
+            world.recorder().clone(),
+            Arc::clone(&name),
+            BTreeMap::clone(&voices),
+        );
+        let seat = Seat {
+            name,
             user: self.scenario.peers[peer].user.clone(),
             net: world.net(person.host),
             config: self.config.clone(),
@@ -242,9 +251,14 @@ impl<'a> Director<'a> {
                 StorageMode::Kept => person.storage.clone(),
                 StorageMode::Lost => Storage::default(),
             },
-            recorder: world.recorder().clone(),
+            commands: receiver,
+            logbook,
         };
-        world.domain(person.host).spawn(app.run(receiver));
+        let endpoint = Arc::clone(&self.endpoint);
+        world.domain(person.host).spawn(async move {
+            seat.logbook.write(AppEvent::Started);
+            endpoint.run(seat).await;
+        });
     }
 
     fn kill(&mut self, world: &mut World, peer: &str) {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringtrue::config::ClientConfig;
-use ringtrue::signaling::endpoint::{Endpoint, EndpointError};
+use ringtrue::signaling::endpoint::{Endpoint as SignalingEndpoint, EndpointError};
 use thiserror::Error;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -17,6 +18,7 @@ use crate::check::facts::FactCollector;
 use crate::check::milestones::Timings;
 use crate::check::verdict;
 use crate::determinism::{self, Capture, Plugs, RunError, canary, run_on_own_thread};
+use crate::endpoint::{Endpoint, RingtrueEndpoint};
 use crate::fault::FrameWay;
 use crate::net::topology::{HostId, TopologyError};
 use crate::report::timeline::TimelineCollector;
@@ -32,8 +34,8 @@ use crate::trace::{EventKind, Observer, Recorder};
 /// the other side closes it, so a world that ended without this would leave memory behind.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// How to watch a run, and what to leave unprotected. Nothing in here changes what happens.
-#[derive(Default)]
+/// How to watch a run, what to leave unprotected, and which client it is about. Of these only the client
+/// changes what happens.
 pub struct RunOptions {
     /// The protections that are on. All of them, but to show that one is needed.
     pub plugs: Plugs,
@@ -41,6 +43,20 @@ pub struct RunOptions {
     pub observers: Vec<Box<dyn Observer>>,
     /// What the report's timeline holds.
     pub detail: PacketOrEvent,
+    /// The client that every peer runs, when it starts and whenever it is started again. Default
+    /// [`RingtrueEndpoint`], the one that ships.
+    pub endpoint: Arc<dyn Endpoint>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            plugs: Plugs::default(),
+            observers: Vec::new(),
+            detail: PacketOrEvent::default(),
+            endpoint: Arc::new(RingtrueEndpoint),
+        }
+    }
 }
 
 impl fmt::Debug for RunOptions {
@@ -50,6 +66,7 @@ impl fmt::Debug for RunOptions {
             .field("plugs", &self.plugs)
             .field("observers", &self.observers.len())
             .field("detail", &self.detail)
+            .field("endpoint", &self.endpoint)
             .finish()
     }
 }
@@ -112,6 +129,7 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         scenario,
         seed,
         plugs: options.plugs,
+        endpoint: options.endpoint,
         config,
         plan,
         recorder: recorder.clone(),
@@ -176,6 +194,7 @@ struct Simulation<'a> {
     scenario: &'a Scenario,
     seed: Seed,
     plugs: Plugs,
+    endpoint: Arc<dyn Endpoint>,
     config: ClientConfig,
     plan: Plan,
     recorder: Recorder,
@@ -226,7 +245,7 @@ impl Simulation<'_> {
             servers,
             boxes,
         };
-        let mut director = Director::new(self.scenario, config, stage, self.facts);
+        let mut director = Director::new(self.scenario, config, self.endpoint, stage, self.facts);
         let ending = director.direct(&mut world);
         let mut failures = left_open(&world, &peers);
         if ending == Ending::Stalled {
@@ -277,7 +296,7 @@ fn client_config(scenario: &Scenario) -> Result<ClientConfig, EndpointError> {
     let mut config = scenario.client_config();
     let servers = &scenario.servers;
     if servers.signaling_port.is_some() || servers.signaling_certificate.is_some() {
-        let endpoint = Endpoint::from_config(&config.signaling)?;
+        let endpoint = SignalingEndpoint::from_config(&config.signaling)?;
         let scheme = match servers.signaling_certificate {
             Some(_) => "https",
             None => "http",

@@ -18,6 +18,7 @@ use super::{Identity, SendError, SignalingEvent};
 use crate::config::SignalingConfig;
 use crate::net::Net;
 use crate::redaction;
+use crate::signaling::channel::SendOutcome;
 use crate::signaling::mailbox::{Mailbox, MailboxEvent, MailboxLimits, PostId};
 use crate::signaling::message::{CallId, DeviceId, EVENT, Envelope, Frame, PeerName};
 use crate::signaling::socket::{
@@ -45,15 +46,12 @@ const PASSING_REFUSALS: [&str; 5] = [
     "too-many-kept",
 ];
 
-/// Where the outcome of one message goes. Its receiver's end withdraws the message by being dropped.
-type Outcome = oneshot::Sender<Result<(), SendError>>;
-
 /// What the application wants, in the order of calls.
 #[derive(Debug)]
 pub(super) enum Command {
     Send {
         envelope: Envelope,
-        outcome: Outcome,
+        outcome: SendOutcome,
     },
     CloseCall {
         call: CallId,
@@ -78,7 +76,7 @@ pub(super) struct Driver {
     limits: MailboxLimits,
     mailbox: Mailbox,
     link: Link,
-    outcomes: BTreeMap<PostId, Outcome>,
+    outcomes: BTreeMap<PostId, SendOutcome>,
     /// Messages that the server has not taken.
     untaken: BTreeSet<PostId>,
     last_post: Option<PostId>,
@@ -250,7 +248,7 @@ impl Driver {
     fn execute(&mut self, command: Command, socket: Option<&Socket>) {
         match command {
             Command::Send { outcome, .. } if self.link == Link::Ended => {
-                let _ = outcome.send(Err(SendError::Closed));
+                outcome.report(Err(SendError::Closed));
             }
             Command::Send { envelope, outcome } => self.post(envelope, outcome),
             Command::CloseCall { call } => self.mailbox.close_call(&call),
@@ -277,7 +275,7 @@ impl Driver {
         }
     }
 
-    fn post(&mut self, envelope: Envelope, outcome: Outcome) {
+    fn post(&mut self, envelope: Envelope, outcome: SendOutcome) {
         self.withdraw_unwanted();
         match self.mailbox.post(Instant::now(), envelope) {
             Ok(post) => {
@@ -286,7 +284,7 @@ impl Driver {
                 self.last_post = Some(post);
             }
             Err(error) => {
-                let _ = outcome.send(Err(error.into()));
+                outcome.report(Err(error.into()));
             }
         }
     }
@@ -294,11 +292,11 @@ impl Driver {
     /// Takes messages back whose senders wait for them no longer.
     fn withdraw_unwanted(&mut self) {
         for (post, outcome) in &self.outcomes {
-            if outcome.is_closed() {
+            if outcome.is_withdrawn() {
                 self.mailbox.withdraw(*post);
             }
         }
-        self.outcomes.retain(|_, outcome| !outcome.is_closed());
+        self.outcomes.retain(|_, outcome| !outcome.is_withdrawn());
     }
 
     /// Hands everything on that the mailbox has.
@@ -341,7 +339,7 @@ impl Driver {
     fn conclude(&mut self, post: PostId, outcome: Result<(), SendError>) {
         self.untaken.remove(&post);
         if let Some(sender) = self.outcomes.remove(&post) {
-            let _ = sender.send(outcome);
+            sender.report(outcome);
         } else if let Err(error) = outcome {
             tracing::debug!(%error, "a message that nobody waits for");
         }
@@ -457,7 +455,7 @@ impl Driver {
         self.link = Link::Ended;
         let closed = std::mem::take(&mut self.outcomes);
         for outcome in closed.into_values() {
-            let _ = outcome.send(Err(SendError::Closed));
+            outcome.report(Err(SendError::Closed));
         }
         self.untaken.clear();
         self.answer_flushes();
