@@ -34,6 +34,7 @@ pub mod interfere;
 mod plan;
 pub mod run;
 pub mod servers;
+pub mod streams;
 pub mod tcp;
 pub mod turmoil;
 pub mod wire;
@@ -43,8 +44,9 @@ use self::cargo::Cargo;
 use self::connections::Connections;
 use self::device::{Address, Device};
 use self::domain::{Domain, Egress};
-use self::host::{ClosedStreams, HostNet, Names, OpenPorts};
+use self::host::{HostNet, Names, OpenPorts};
 use self::interfere::Watch;
+use self::streams::Streams;
 use self::tcp::Recovery;
 use crate::determinism::{Capture, take_entropy_draws};
 use crate::net::fabric::{Fabric, Packet};
@@ -62,7 +64,7 @@ pub struct World {
     by_kernel: BTreeMap<IpAddr, HostId>,
     names: Arc<Names>,
     ports: OpenPorts,
-    closed: ClosedStreams,
+    streams: Streams,
     /// By number; `None` while nothing runs there.
     domains: Vec<Option<Domain>>,
     /// The domains that stand still.
@@ -151,7 +153,7 @@ impl World {
             Arc::clone(&self.names),
             links.up.delay + links.down.delay,
             self.ports.clone(),
-            self.closed.clone(),
+            self.streams.clone(),
             self.egress.signal(),
         ))
     }
@@ -177,6 +179,10 @@ impl World {
         if let Some(domain) = self.domains[number].take() {
             self.running.set(domain.name());
             domain.end();
+            let machine = self.hosts.iter().filter(|each| each.domain == number);
+            for address in machine.flat_map(|each| &each.addresses) {
+                self.streams.close_all(address.kernel);
+            }
             self.egress.collect(self.now);
             self.note_closed_streams(self.now);
         }

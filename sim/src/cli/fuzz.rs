@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, print_line, progress};
+use crate::endpoint::RingtrueEndpoint;
 use crate::fuzz::campaign::{Campaign, CaseKind, CaseResult, Limit, OnFailure, Shard};
 use crate::fuzz::coverage::Coverage;
 use crate::report::text::{self, Colour};
 use crate::seed::Seed;
+use crate::variants::Variant;
 
 /// Make scenarios by chance, run them, and say which fail
 #[derive(Debug, Args)]
@@ -32,6 +35,9 @@ pub(super) struct Arguments {
     /// Only every N-th case, beginning with the K-th
     #[arg(long, value_name = "K/N", default_value = "1/1")]
     shard: Shard,
+    /// The client that calls: the one that ships, or a variant that is worse
+    #[arg(long, value_name = "VARIANT")]
+    client: Option<Variant>,
     /// Go on after a case that failed
     #[arg(long)]
     keep_going: bool,
@@ -69,6 +75,10 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
             CaseKind::FaultFree
         } else {
             CaseKind::Faulty
+        },
+        endpoint: match arguments.client {
+            Some(variant) => variant.endpoint(),
+            None => Arc::new(RingtrueEndpoint),
         },
     };
     let bar = progress::bar(arguments.cases / arguments.shard.count, "case");

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use rand_chacha::rand_core::Rng as _;
 use super::case::Case;
 use super::coverage::{CaseCoverage, CoverageWatch};
 use super::strategy;
+use crate::endpoint::Endpoint;
 use crate::report::Report;
 use crate::scenario::Scenario;
 use crate::seed::Seed;
@@ -37,6 +38,8 @@ pub struct Campaign {
     pub on_failure: OnFailure,
     /// What the cases are made by.
     pub kind: CaseKind,
+    /// Who calls in them.
+    pub endpoint: Arc<dyn Endpoint>,
 }
 
 /// When a campaign is over.
@@ -178,6 +181,7 @@ impl Campaign {
         let watch = CoverageWatch::new(&scenario);
         let options = RunOptions {
             observers: vec![Box::new(watch.clone())],
+            endpoint: Arc::clone(&self.endpoint),
             ..RunOptions::default()
         };
         let report = run(&scenario, seed, options)?;

@@ -10,7 +10,8 @@ use turmoil_net::KernelConfig;
 use super::connections::Connections;
 use super::device::{Address, Device};
 use super::domain::Egress;
-use super::host::{ClosedStreams, Names, OpenPorts};
+use super::host::{Names, OpenPorts};
+use super::streams::Streams;
 use super::tcp::Recovery;
 use super::{Host, Running, World};
 use crate::determinism::Capture;
@@ -118,7 +119,7 @@ impl World {
             by_kernel,
             names: Arc::new(names),
             ports: OpenPorts::default(),
-            closed: ClosedStreams::default(),
+            streams: Streams::default(),
             domains: (0..=machines.len()).map(|_| None).collect(),
             paused: BTreeSet::new(),
             waited: BTreeMap::new(),

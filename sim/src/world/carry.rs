@@ -9,7 +9,7 @@ use turmoil_net::{Packet as KernelPacket, Transport};
 use super::cargo::{Cargo, in_fabric, rewritten, split, split_segment, summary};
 use super::connections::{End, Passage, Passes};
 use super::device::Carrier;
-use super::host::StreamName;
+use super::streams::StreamName;
 use super::tcp::{Arrived, Content, Missing};
 use super::{Arrival, World};
 use crate::net::cause::DropCause;
@@ -145,7 +145,7 @@ impl World {
 
     /// Writes down which connections the applications have closed since the last call.
     pub(super) fn note_closed_streams(&mut self, at: Duration) {
-        for StreamName { local, remote } in self.closed.take() {
+        for StreamName { local, remote } in self.streams.take_closed() {
             if let Some(host) = self.by_kernel.get(&local.ip()) {
                 let host = *host;
                 self.connections.note_close(End {

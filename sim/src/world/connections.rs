@@ -266,6 +266,20 @@ impl Connections {
         (told, ends.len())
     }
 
+    /// What the kernel of `host` is told so that nothing is left of its connections, those that linger
+    /// because the other end says nothing any more among them.
+    pub fn clear(&mut self, host: HostId) -> Vec<KernelPacket> {
+        let of_host = self.ends.keys().filter(|end| end.host == host);
+        let ends: Vec<End> = of_host.copied().collect();
+        ends.iter()
+            .filter_map(|end| {
+                let packet = self.tell(*end, Breakage::Rst);
+                self.ends.remove(end);
+                packet
+            })
+            .collect()
+    }
+
     /// How many connections of `host` are open.
     #[must_use]
     pub fn open_at(&self, host: HostId) -> usize {

@@ -276,6 +276,7 @@ impl<'a> Faults<'a> {
             Undo::Nothing => {}
             Undo::StartSignaling => {
                 world.switch_on(self.servers.signaling());
+                world.free_ports(self.servers.signaling());
                 self.servers.start_signaling(world);
             }
             Undo::SwitchOn(hosts) => hosts.into_iter().for_each(|host| world.switch_on(host)),

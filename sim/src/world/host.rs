@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ringtrue::net::{ByteStream, DatagramSocket, Interface, Net, StreamListener, TrafficClass};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use turmoil_net::HostId;
 use turmoil_net::shim::tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::device::{Address, Carrier, Device, Lookup};
 use super::domain::SendSignal;
+use super::streams::{Listener, Stream, Streams};
 
 /// The names of the world and their addresses.
 pub type Names = BTreeMap<String, Vec<IpAddr>>;
@@ -33,30 +33,16 @@ pub struct HostNet {
     names: Arc<Names>,
     name_delay: Duration,
     ports: OpenPorts,
-    closed: ClosedStreams,
+    streams: Streams,
     signal: SendSignal,
 }
 
 /// The stack of one interface.
 #[derive(Clone)]
-struct Kernel {
-    host: HostId,
-    address: Address,
+pub(super) struct Kernel {
+    pub(super) host: HostId,
+    pub(super) address: Address,
     signal: SendSignal,
-}
-
-/// The TCP streams that applications have let go of. Their kernels may go on for long, with what the
-/// other end has not acknowledged, so that the wires do not tell.
-#[derive(Clone, Debug, Default)]
-pub struct ClosedStreams(Arc<Mutex<Vec<StreamName>>>);
-
-/// The two addresses of a stream, as the kernel of its host knows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamName {
-    /// The host's.
-    pub local: SocketAddr,
-    /// The other end's.
-    pub remote: SocketAddr,
 }
 
 /// The UDP ports that are open in the world, by the addresses of the kernels, and how their packets
@@ -76,7 +62,7 @@ impl HostNet {
         names: Arc<Names>,
         name_delay: Duration,
         ports: OpenPorts,
-        closed: ClosedStreams,
+        streams: Streams,
         signal: SendSignal,
     ) -> Self {
         Self {
@@ -84,7 +70,7 @@ impl HostNet {
             names,
             name_delay,
             ports,
-            closed,
+            streams,
             signal,
         }
     }
@@ -95,18 +81,6 @@ impl HostNet {
             address: place.address,
             signal: self.signal.clone(),
         }
-    }
-}
-
-impl ClosedStreams {
-    /// Those since the last call, in order.
-    #[must_use]
-    pub fn take(&self) -> Vec<StreamName> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<StreamName>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,7 +137,7 @@ impl Net for HostNet {
         let kernel = self.kernel(&self.device.place_towards(remote.ip())?);
         kernel.signal.raise();
         let stream = kernel.on_host(TcpStream::connect(remote)).await?;
-        Ok(Box::new(Stream::new(kernel, stream, self.closed.clone())?))
+        Ok(Box::new(Stream::new(kernel, stream, self.streams.clone())?))
     }
 
     async fn listen_stream(&self, local: SocketAddr) -> io::Result<Box<dyn StreamListener>> {
@@ -171,11 +145,11 @@ impl Net for HostNet {
         let kernel = self.kernel(&place);
         let local = SocketAddr::new(place.address.kernel, local.port());
         let listener = kernel.on_host(TcpListener::bind(local)).await?;
-        Ok(Box::new(Listener {
+        Ok(Box::new(Listener::new(
             kernel,
-            closed: self.closed.clone(),
-            socket: listener,
-        }))
+            listener,
+            self.streams.clone(),
+        )))
     }
 
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
@@ -286,126 +260,20 @@ impl Drop for Datagrams {
     }
 }
 
-struct Stream {
-    kernel: Kernel,
-    name: StreamName,
-    closed: ClosedStreams,
-    socket: TcpStream,
-}
-
-impl Stream {
-    fn new(kernel: Kernel, stream: TcpStream, closed: ClosedStreams) -> io::Result<Self> {
-        kernel.enter();
-        let name = StreamName {
-            local: stream.local_addr()?,
-            remote: stream.peer_addr()?,
-        };
-        Ok(Self {
-            kernel,
-            name,
-            closed,
-            socket: stream,
-        })
-    }
-}
-
-impl ByteStream for Stream {
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.kernel.enter();
-        self.socket.peer_addr()
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.kernel.enter();
-        Ok(self.kernel.address.seen(self.socket.local_addr()?))
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.kernel.enter_to_send();
-        Pin::new(&mut self.socket).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.kernel.enter_to_send();
-        Pin::new(&mut self.socket).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.kernel.enter_to_send();
-        Pin::new(&mut self.socket).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.kernel.enter_to_send();
-        Pin::new(&mut self.socket).poll_shutdown(context)
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.closed.lock().push(self.name);
-        self.kernel.enter_to_send();
-    }
-}
-
-struct Listener {
-    kernel: Kernel,
-    closed: ClosedStreams,
-    socket: TcpListener,
-}
-
-#[async_trait]
-impl StreamListener for Listener {
-    async fn accept(&self) -> io::Result<(Box<dyn ByteStream>, SocketAddr)> {
-        let (stream, peer) = self.kernel.on_host(self.socket.accept()).await?;
-        let stream = Stream::new(self.kernel.clone(), stream, self.closed.clone())?;
-        Ok((Box::new(stream), peer))
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.kernel.enter();
-        Ok(self.kernel.address.seen(self.socket.local_addr()?))
-    }
-}
-
-impl fmt::Debug for Listener {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Listener").finish_non_exhaustive()
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.kernel.enter_to_send();
-    }
-}
-
 impl Kernel {
     /// Makes the host current, for what comes next.
-    fn enter(&self) {
+    pub(super) fn enter(&self) {
         turmoil_net::set_current(self.host);
     }
 
     /// The same before something that may make the host send.
-    fn enter_to_send(&self) {
+    pub(super) fn enter_to_send(&self) {
         self.enter();
         self.signal.raise();
     }
 
     /// Makes the host current at every poll of `future`, and when it is dropped unfinished.
-    fn on_host<F: Future>(&self, future: F) -> OnHost<F> {
+    pub(super) fn on_host<F: Future>(&self, future: F) -> OnHost<F> {
         OnHost {
             kernel: self.clone(),
             future: Box::pin(future),
@@ -413,7 +281,7 @@ impl Kernel {
     }
 }
 
-struct OnHost<F> {
+pub(super) struct OnHost<F> {
     kernel: Kernel,
     future: Pin<Box<F>>,
 }

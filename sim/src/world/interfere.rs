@@ -157,6 +157,16 @@ impl World {
         self.send_all();
     }
 
+    /// Lets go of whatever is left of the connections of a server whose application is gone, so that it
+    /// can listen again. With `SO_REUSEADDR`, which the kernels of the world do not know, it could do so
+    /// beside them.
+    pub fn free_ports(&mut self, host: HostId) {
+        for interface in self.interfaces_of(host) {
+            let told = self.connections.clear(interface);
+            self.tell(told);
+        }
+    }
+
     /// How many connections of `host` are open.
     #[must_use]
     pub fn open_connections(&self, host: HostId) -> usize {
