@@ -74,6 +74,7 @@ impl Case {
                 delay: MessageDelay::Fixed(self.delay),
                 copies: 1,
                 copy_delay: Duration::ZERO,
+                beside: None,
                 line: None,
             })
             .collect();

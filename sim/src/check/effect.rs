@@ -127,6 +127,7 @@ mod tests {
             delay: MessageDelay::NONE,
             copies: 1,
             copy_delay: Duration::ZERO,
+            beside: None,
             line: Some(9),
         };
         let met = MessageEvent {

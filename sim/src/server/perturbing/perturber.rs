@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
 use super::delivery::Identity;
-use crate::perturbation::{MessageDelay, MessageKind, Perturbation};
+use crate::perturbation::{BadCandidate, MessageDelay, MessageKind, Perturbation};
 use crate::trace::{MessageEvent, MessagePhase};
 
 /// Decides for one run, over all connections.
@@ -76,6 +76,11 @@ impl Perturber {
     pub(super) fn next_sequence_number(&mut self) -> u64 {
         self.next_sequence_number += 1;
         self.next_sequence_number
+    }
+
+    /// What goes right before a message that this perturbation is for.
+    pub(super) fn beside(&self, perturbation: usize) -> Option<BadCandidate> {
+        self.rules[perturbation].perturbation.beside
     }
 
     /// The server sends a message out.

@@ -12,6 +12,7 @@ fn perturbation(kind: MessageKind, which: Option<u32>) -> Perturbation {
         delay: MessageDelay::Fixed(10 * SECOND),
         copies: 1,
         copy_delay: Duration::ZERO,
+        beside: None,
         line: None,
     }
 }
