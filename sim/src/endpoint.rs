@@ -45,6 +45,12 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     /// Runs the application of one peer until the future is dropped, which is how it is killed, or the
     /// seat's commands end.
     fn run(&self, seat: Seat) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// What `ringtrue run --client` calls it, for the command that repeats a run. `None` where that is
+    /// not needed, or where the command does not know it.
+    fn client_name(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Everything that an application is started with.

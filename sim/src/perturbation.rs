@@ -30,8 +30,53 @@ pub struct Perturbation {
     /// From when on messages are left alone that were not met before, from the start of the run; `None`
     /// where that is never.
     pub until: Option<Duration>,
+    /// What arrives right before each of these, as if its sender had said it too; `None` for nothing.
+    pub beside: Option<BadCandidate>,
     /// The line of the scenario's file that it stands on, counted from 1.
     pub line: Option<usize>,
+}
+
+/// A candidate that no peer connection can use, as scenarios name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BadCandidate {
+    /// The empty text by which some browsers end a generation's candidates.
+    EmptyCandidate,
+    /// A text that is no candidate attribute.
+    UnparsableCandidate,
+    /// An address that is a name of multicast DNS, which nobody but the sender's own network can resolve.
+    MdnsCandidate,
+}
+
+impl BadCandidate {
+    /// All of them.
+    pub const ALL: [Self; 3] = [
+        Self::EmptyCandidate,
+        Self::UnparsableCandidate,
+        Self::MdnsCandidate,
+    ];
+
+    /// As scenarios write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EmptyCandidate => "empty-candidate",
+            Self::UnparsableCandidate => "unparsable-candidate",
+            Self::MdnsCandidate => "mdns-candidate",
+        }
+    }
+
+    /// The candidate attribute.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::EmptyCandidate => "",
+            Self::UnparsableCandidate => "candidate:1 1 udp many 192.0.2.1 port typ host",
+            Self::MdnsCandidate => {
+                "candidate:1 1 udp 2113937151 3f2c1d9e-5a77-4c1b-9a4e-6d0e7b8c9f10.local 54400 typ host"
+            }
+        }
+    }
 }
 
 /// How much later than it would a message arrives.
@@ -90,6 +135,12 @@ impl MessageDelay {
     pub const NONE: Self = Self::Fixed(Duration::ZERO);
 }
 
+impl fmt::Display for BadCandidate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
 impl fmt::Display for MessageKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
@@ -134,6 +185,7 @@ mod tests {
             copies: 2,
             copy_delay: Duration::ZERO,
             until: None,
+            beside: None,
             line: None,
         };
         assert_eq!(perturbation.to_string(), "alice's end-of-candidates 2");
@@ -155,6 +207,10 @@ mod tests {
         ] {
             let read = MessageKind::deserialize(StrDeserializer::<Error>::new(kind.as_str()));
             assert_eq!(read, Ok(kind));
+        }
+        for bad in BadCandidate::ALL {
+            let read = BadCandidate::deserialize(StrDeserializer::<Error>::new(bad.as_str()));
+            assert_eq!(read, Ok(bad));
         }
     }
 }

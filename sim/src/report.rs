@@ -42,6 +42,10 @@ pub struct Report {
     /// The scenario's file, for the replay command.
     #[serde(skip)]
     pub file: PathBuf,
+    /// The client that the peers ran, as `ringtrue run --client` calls it. `None` for the one that ships,
+    /// and for one that the command does not know.
+    #[serde(skip)]
+    pub client: Option<String>,
     /// When the callee answered, in virtual time from the start of the run.
     #[serde(skip)]
     pub answered_at: Option<Duration>,
@@ -82,7 +86,10 @@ impl Report {
         } else {
             format!("'{}'", file.replace('\'', r"'\''"))
         };
-        format!("cargo run -- run {file} --seed {}", self.seed)
+        let client = self.client.as_ref();
+        let client = client.map(|client| format!(" --client {client}"));
+        let client = client.unwrap_or_default();
+        format!("cargo run -- run {file} --seed {}{client}", self.seed)
     }
 }
 

@@ -257,6 +257,10 @@ impl Endpoint for VariantEndpoint {
             drive(seat, client, events).await;
         })
     }
+
+    fn client_name(&self) -> Option<&str> {
+        Some(self.0.as_str())
+    }
 }
 
 impl fmt::Display for Variant {

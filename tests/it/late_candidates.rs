@@ -75,6 +75,7 @@ impl Case {
                 copies: 1,
                 copy_delay: Duration::ZERO,
                 until: None,
+                beside: None,
                 line: None,
             })
             .collect();

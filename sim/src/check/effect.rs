@@ -128,6 +128,7 @@ mod tests {
             copies: 1,
             copy_delay: Duration::ZERO,
             until: None,
+            beside: None,
             line: Some(9),
         };
         let met = MessageEvent {

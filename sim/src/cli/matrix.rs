@@ -56,7 +56,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let mut results: Vec<CellResult> = Vec::new();
     let mut failures = Vec::new();
     let colour = Colour::for_stdout();
-    run::run_all(&runs, PacketOrEvent::Event, |report| {
+    run::run_all(&runs, PacketOrEvent::Event, None, |report| {
         let result = cells[results.len()].result(&report);
         if result.verdict == Verdict::Differs {
             failures.push(difference(&result));

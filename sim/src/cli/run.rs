@@ -8,12 +8,14 @@ use std::sync::mpsc;
 use std::thread;
 
 use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, SeedRange, print_line, progress};
 use crate::report::text::{self, Colour, Detail};
 use crate::report::{PacketOrEvent, Report};
 use crate::scenario::{Scenario, load_paths};
 use crate::seed::Seed;
+use crate::variants::Variant;
 use crate::world::run::{RunOptions, SetupError, check, run};
 
 /// Run scenarios and say what came of them
@@ -28,6 +30,9 @@ pub(super) struct Arguments {
     /// Run every scenario with each seed from A up to but without B
     #[arg(long, value_name = "A..B")]
     seeds: Option<SeedRange>,
+    /// Run a client with a known defect in the place of the one that ships
+    #[arg(long, value_name = "VARIANT", value_parser = clients())]
+    client: Option<Variant>,
     /// One JSON object a run on standard output, and nothing else
     #[arg(long)]
     json: bool,
@@ -83,7 +88,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let colour = Colour::for_stdout();
     let bar = progress::bar(runs.len() as u64, "run");
     let mut tally = Tally::default();
-    run_all(&runs, detail(arguments), |report| {
+    run_all(&runs, detail(arguments), arguments.client, |report| {
         bar.suspend(|| print(show, &report, colour));
         bar.inc(1);
         if report.passed {
@@ -111,10 +116,18 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     })
 }
 
-/// Runs everything on all cores and hands the reports over in order, as if one came after the other.
+/// The names of the clients, each with what is wrong with it.
+fn clients() -> impl TypedValueParser<Value = Variant> {
+    let names =
+        Variant::ALL.map(|variant| PossibleValue::new(variant.as_str()).help(variant.about()));
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Variant>())
+}
+
+/// Runs everything on all cores, the peers with this client or with the one that ships, and hands the reports over in order, as if one came after the other.
 pub(super) fn run_all(
     runs: &[(&Scenario, Seed)],
     detail: PacketOrEvent,
+    client: Option<Variant>,
     mut done: impl FnMut(Report),
 ) -> Result<(), CliError> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
@@ -129,10 +142,13 @@ pub(super) fn run_all(
                     let Some((scenario, seed)) = runs.get(index) else {
                         return;
                     };
-                    let options = RunOptions {
+                    let mut options = RunOptions {
                         detail,
                         ..RunOptions::default()
                     };
+                    if let Some(variant) = client {
+                        options.endpoint = variant.endpoint();
+                    }
                     // A receiver that is gone has met an error and wants no more.
                     if results
                         .send((index, run(scenario, *seed, options)))

@@ -220,6 +220,7 @@ mod tests {
             wall_ms: 14,
             failures: Vec::new(),
             file: PathBuf::from("scenarios/nat/cone-cone.toml"),
+            client: None,
             answered_at: Some(Duration::from_millis(1200)),
             cause: None,
             signaling_frames: BTreeMap::new(),

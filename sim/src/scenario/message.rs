@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::error::ProblemKind;
 use super::problems::Problems;
 use super::value::{Choice, TimeValue, ValueError, deserialize_from_text};
-use crate::perturbation::{MessageDelay, MessageKind, Perturbation};
+use crate::perturbation::{BadCandidate, MessageDelay, MessageKind, Perturbation};
 
 /// The most copies of a message, and the most deliveries of one that are lost: more than a mailbox
 /// sends in the time for which it keeps a message.
@@ -19,7 +19,7 @@ const REPETITIONS_MAX: u32 = 32;
 #[derive(Debug, Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a table with `from`, `kind`, and what becomes of the message: `delay`, `copies`, `drop`"
+    expecting = "a table with `from`, `kind`, and what becomes of the message: `delay`, `copies`, `drop`, `beside`"
 )]
 pub(super) struct MessageDocument {
     from: Option<Spanned<String>>,
@@ -30,6 +30,7 @@ pub(super) struct MessageDocument {
     copy_delay: Option<Spanned<TimeValue>>,
     drop: Option<Spanned<u32>>,
     until: Option<Spanned<TimeValue>>,
+    beside: Option<Spanned<Choice<BadCandidate>>>,
 }
 
 /// How much later a message arrives.
@@ -81,6 +82,7 @@ fn read_one(
         copy_delay,
         drop,
         until,
+        beside,
     } = document.get_ref();
     let Some(from) = from else {
         problems.push_missing(document.span(), "from", "the name of the user who sends it");
@@ -116,21 +118,30 @@ fn read_one(
     });
     let delay = delay.as_ref().map(|delay| delay.get_ref().0);
     let delay = delay.unwrap_or(MessageDelay::NONE);
-    if copies == 1 && lost == 0 && delay == MessageDelay::NONE {
+    if copies == 1 && lost == 0 && delay == MessageDelay::NONE && beside.is_none() {
         let message = "nothing happens to this message";
-        let allowed = "a `delay` over \"0s\", `copies` or `drop`";
+        let allowed = "a `delay` over \"0s\", `copies`, `drop` or `beside`";
         problems.push(document.span(), contradiction(message, allowed));
+    }
+    let kind = kind.map_or(MessageKind::Any, |kind| kind.0);
+    if let Some(beside) = beside
+        && kind != MessageKind::Candidate
+    {
+        let message = "nothing but a candidate is accompanied by a candidate";
+        let allowed = "`beside` with `kind = \"candidate\"`";
+        problems.push(beside.span(), contradiction(message, allowed));
     }
     let copy_delay = copy_delay.as_ref().map(|delay| delay.get_ref().0);
     Some(Perturbation {
         from: from.get_ref().clone(),
-        kind: kind.map_or(MessageKind::Any, |kind| kind.0),
+        kind,
         which,
         lost,
         delay,
         copies,
         copy_delay: copy_delay.unwrap_or(Duration::ZERO),
         until: until.as_ref().map(|until| until.get_ref().0),
+        beside: beside.as_ref().map(|beside| beside.get_ref().0),
         line: Some(problems.line_of(&document.span())),
     })
 }

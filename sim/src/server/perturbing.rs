@@ -1,4 +1,5 @@
-//! Perturbs what the signaling server says, message by message: late, doubled, lost, out of order.
+//! Perturbs what the signaling server says, message by message: late, doubled, lost, out of order, or
+//! accompanied by a candidate that nobody sent.
 //!
 //! It stands between the production relay and the network, as a listener whose connections it reads,
 //! and not in a relay of its own: what a scenario perturbs is then the very server that ships, with its
@@ -31,7 +32,7 @@ use tokio::io::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use self::delivery::{Identity, message_in};
+use self::delivery::{Identity, message_in, with_candidate};
 use self::perturber::{Perturber, Verdict};
 use crate::determinism;
 use crate::perturbation::Perturbation;
@@ -318,6 +319,16 @@ impl Connection {
             && entry.key().0 <= now
         {
             let Held { frame, event, .. } = entry.remove();
+            let beside = self.perturbing.lock().beside(event.perturbation);
+            if let Some(by) = beside
+                && let Some(bad) = with_candidate(&frame, by.text())
+            {
+                passing.extend(bad);
+                self.perturbing.record(MessageEvent {
+                    phase: MessagePhase::Accompanied { by },
+                    ..event.clone()
+                });
+            }
             passing.extend(frame);
             self.perturbing.record(MessageEvent {
                 phase: MessagePhase::Released,

@@ -12,6 +12,7 @@ use ringtrue::net::TrafficClass;
 
 use crate::fault::FrameWay;
 use crate::net::flow::Protocol;
+use crate::perturbation::BadCandidate;
 use crate::scenario::value::format_duration;
 
 /// The name of a host, gateway or link, as the scenario writes it. Cheap to clone.
@@ -108,6 +109,11 @@ pub enum MessagePhase {
     },
     /// It goes its way, late or for another time.
     Released,
+    /// This goes right before it.
+    Accompanied {
+        /// What.
+        by: BadCandidate,
+    },
 }
 
 /// Something that shows on the wire of a peer's signaling connection, seen where the peer is.
@@ -338,6 +344,7 @@ impl fmt::Display for MessageEvent {
                 write!(formatter, "held for {}", format_duration(lasting))
             }
             MessagePhase::Released => formatter.write_str("released"),
+            MessagePhase::Accompanied { by } => write!(formatter, "accompanied by an {by}"),
         }
     }
 }

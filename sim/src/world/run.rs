@@ -125,6 +125,7 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
     observers.extend(options.observers);
     let recorder = Recorder::new(observers);
 
+    let client = options.endpoint.client_name().map(str::to_owned);
     let simulation = Simulation {
         scenario,
         seed,
@@ -175,6 +176,7 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         wall_ms: milliseconds(started.elapsed()),
         failures,
         file: scenario.path.clone(),
+        client,
         answered_at: call.answered,
         cause: call.cause(),
         signaling_frames,

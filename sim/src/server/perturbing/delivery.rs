@@ -1,6 +1,6 @@
 //! Finds the messages of calls among what the signaling server writes (pure).
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use ringtrue::signaling::message::EVENT;
 
@@ -48,10 +48,49 @@ pub(super) fn message_in(frame: &[u8]) -> Option<(Identity, String)> {
     Some((identity, kind))
 }
 
+/// The number that a message is given which its sender never sent: far beyond all that it will send, so
+/// that none of its own is taken for a repetition of it.
+const UNSENT: u64 = 1 << 40;
+
+/// The first byte of a frame that is a whole text (RFC 6455 section 5.2).
+const WHOLE_TEXT: u8 = 0x81;
+
+/// The frame of a candidate, with another candidate in its place, as if its sender had sent that too.
+/// `None` for a frame with anything else.
+pub(super) fn with_candidate(frame: &[u8], candidate: &str) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(text_of(frame)?).ok()?;
+    let json = text.strip_prefix("42")?;
+    let json = json.trim_start_matches(|c: char| c.is_ascii_digit());
+    let (name, mut message): (String, Value) = serde_json::from_str(json).ok()?;
+    let number = message.get("number")?.as_u64()?;
+    *message.get_mut("number")? = Value::from(UNSENT + number);
+    *message.get_mut("body")?.get_mut("candidate")? = Value::from(candidate);
+    // Without the number of an acknowledgement, since the server waits for none.
+    Some(text_frame(&format!("42{}", json!([name, message]))))
+}
+
+/// A frame that is a whole text, from a server, which masks nothing (RFC 6455 section 5.2).
+fn text_frame(text: &str) -> Vec<u8> {
+    let mut frame = vec![WHOLE_TEXT];
+    let length = text.len();
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short @ 0..126), _) => frame.push(short),
+        (_, Ok(long)) => {
+            frame.push(126);
+            frame.extend(long.to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    frame.extend(text.as_bytes());
+    frame
+}
+
 /// The payload of a frame that is a whole text, from a server, which masks nothing (RFC 6455 section
 /// 5.2).
 fn text_of(frame: &[u8]) -> Option<&[u8]> {
-    const WHOLE_TEXT: u8 = 0x81;
     if *frame.first()? != WHOLE_TEXT {
         return None;
     }
@@ -68,20 +107,6 @@ fn text_of(frame: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
-    fn frame(text: &str) -> Vec<u8> {
-        let mut frame = vec![0x81];
-        match text.len() {
-            short @ 0..126 => frame.push(u8::try_from(short).expect("it is short")),
-            long => {
-                frame.push(126);
-                let long = u16::try_from(long).expect("it is not that long");
-                frame.extend(long.to_be_bytes());
-            }
-        }
-        frame.extend(text.as_bytes());
-        frame
-    }
-
     const FIELDS: &str = r#""from":"alice","device":"d1","to":"bob","call":"c1""#;
 
     #[test]
@@ -89,7 +114,7 @@ mod tests {
         let text = format!(
             r#"4217["call",{{{FIELDS},"kind":"message","number":7,"body":{{"type":"ringing"}}}}]"#
         );
-        let (identity, kind) = message_in(&frame(&text)).expect("it is a message");
+        let (identity, kind) = message_in(&text_frame(&text)).expect("it is a message");
         let expected = Identity {
             from: "alice".into(),
             device: "d1".into(),
@@ -97,6 +122,20 @@ mod tests {
             number: 7,
         };
         assert_eq!((identity, kind.as_str()), (expected, "ringing"));
+    }
+
+    #[test]
+    fn a_candidate_is_put_in_the_place_of_another_under_a_number_of_its_own() {
+        let body = r#"{"type":"candidate","candidate":"candidate:1 1","usernameFragment":"abcd"}"#;
+        let text =
+            format!(r#"4217["call",{{{FIELDS},"kind":"message","number":7,"body":{body}}}]"#);
+        let bad = with_candidate(&text_frame(&text), "").expect("it is a candidate");
+        let (identity, kind) = message_in(&bad).expect("it is a message");
+        assert_eq!((identity.number, kind.as_str()), (UNSENT + 7, "candidate"));
+        let text = std::str::from_utf8(text_of(&bad).expect("it is a text")).expect("in UTF-8");
+        assert!(text.starts_with(r#"42["call""#), "{text}");
+        assert!(text.contains(r#""candidate":"","#), "{text}");
+        assert!(text.contains(r#""usernameFragment":"abcd""#), "{text}");
     }
 
     #[test]
@@ -109,7 +148,7 @@ mod tests {
             "42nonsense",
             &acknowledge,
         ] {
-            assert_eq!(message_in(&frame(text)), None, "{text}");
+            assert_eq!(message_in(&text_frame(text)), None, "{text}");
         }
         assert_eq!(message_in(&[0x89, 0]), None, "a ping");
         assert_eq!(message_in(&[]), None);

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
 use super::delivery::Identity;
-use crate::perturbation::{MessageDelay, MessageKind, Perturbation};
+use crate::perturbation::{BadCandidate, MessageDelay, MessageKind, Perturbation};
 use crate::trace::{MessageEvent, MessagePhase};
 
 /// Decides for one run, over all connections.
@@ -86,6 +86,13 @@ impl Perturber {
         identity: &Identity,
         kind: &str,
     ) -> Verdict {
+    /// What goes right before a message that this perturbation is for.
+    pub(super) fn beside(&self, perturbation: usize) -> Option<BadCandidate> {
+        self.rules[perturbation].perturbation.beside
+    }
+
+    /// The server sends a message out.
+    pub(super) fn handle(&mut self, now: Instant, identity: &Identity, kind: &str) -> Verdict {
         let mut known = match self.known.get(identity) {
             Some(known) => known.clone(),
             None => self.meet(elapsed, identity, kind),

@@ -13,6 +13,7 @@ fn perturbation(kind: MessageKind, which: Option<u32>) -> Perturbation {
         copies: 1,
         copy_delay: Duration::ZERO,
         until: None,
+        beside: None,
         line: None,
     }
 }
