@@ -5,10 +5,11 @@ pub mod text;
 pub mod timeline;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use ringtrue::candidates::CandidateType;
 
@@ -127,7 +128,7 @@ impl Failure {
 }
 
 /// The kinds of failures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureCause {
     /// The call came out in another way than expected.
@@ -168,6 +169,13 @@ pub enum FailureCause {
     NoConsent,
     /// A client handed a signaling message up that was not sent, or twice.
     MessageDoubled,
+}
+
+impl fmt::Display for FailureCause {
+    /// The name that it has in JSON and in scenario files.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
 }
 
 /// One line of what happened.
