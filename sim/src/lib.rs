@@ -78,6 +78,7 @@ pub mod check;
 pub mod cli;
 pub mod determinism;
 pub mod fault;
+pub mod fuzz;
 pub mod matrix;
 pub mod net;
 pub mod perturbation;
