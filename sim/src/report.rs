@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use ringtrue::candidates::CandidateType;
 
 use crate::check::milestones::Timings;
+use crate::fuzz::seed_string::SeedString;
 
 /// What came of one run. Serialized, it has exactly the keys that programs are promised.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -83,7 +84,12 @@ impl Report {
         } else {
             format!("'{}'", file.replace('\'', r"'\''"))
         };
-        format!("cargo run -- run {file} --seed {}", self.seed)
+        let command = if SeedString::is_meant(&file) {
+            "replay"
+        } else {
+            "run"
+        };
+        format!("cargo run -- {command} {file} --seed {}", self.seed)
     }
 }
 
