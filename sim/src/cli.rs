@@ -8,17 +8,21 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use thiserror::Error;
 
+use crate::fuzz::seed_string::UnreadableError;
 use crate::scenario::{LoadError, LoadErrors, Rendering};
 use crate::world::run::SetupError;
 
 mod call;
+mod case;
 mod fuzz;
 mod matrix;
 mod meta;
 mod progress;
 mod record;
+mod replay;
 mod run;
 mod serve;
+mod shrink;
 
 /// All came as expected.
 const EXIT_EXPECTED: u8 = 0;
@@ -39,6 +43,8 @@ struct Cli {
 enum Command {
     Run(run::Arguments),
     Fuzz(fuzz::Arguments),
+    Replay(replay::Arguments),
+    Shrink(shrink::Arguments),
     Matrix(matrix::Arguments),
     Meta(meta::Arguments),
     Serve(serve::Arguments),
@@ -66,6 +72,8 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(arguments) => run::main(&arguments),
         Command::Fuzz(arguments) => fuzz::main(&arguments),
+        Command::Replay(arguments) => replay::main(&arguments),
+        Command::Shrink(arguments) => shrink::main(&arguments),
         Command::Matrix(arguments) => matrix::main(&arguments),
         Command::Meta(arguments) => meta::main(&arguments),
         Command::Serve(arguments) => serve::main(&arguments),
@@ -90,6 +98,9 @@ enum CliError {
     /// The scenario cannot be run.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// What looks like a seed string is none.
+    #[error(transparent)]
+    SeedString(#[from] UnreadableError),
     /// A file, a socket or a process could not be had.
     #[error("cannot {action}: {source}")]
     System { action: String, source: io::Error },

@@ -18,11 +18,11 @@ use crate::net::link::{LinkConfig, LinkPair};
 use crate::net::loss::Probability;
 use crate::net::nat::{Filtering, Hairpin, Mapping, NatConfig};
 use crate::report::{CandidateType, Outcome, Report};
-use crate::scenario::Scenario;
 use crate::scenario::model::{
     Action, BACK_WITHIN, CallPath, Expectation, Families, Ipv6Firewall, NatBox, Network, Peer,
     ScriptStep, Servers, StorageMode, Trigger,
 };
+use crate::scenario::{Scenario, TONES};
 
 /// What the NATs of carriers are in the matrix: RFC 6888 section 3 demands the mapping, and
 /// recommends the filtering.
@@ -36,17 +36,6 @@ const TALK: Duration = Duration::from_secs(3);
 
 const CONTROLLING: &str = "alice";
 const CONTROLLED: &str = "bob";
-
-const TONES: [(&str, &[u8]); 2] = [
-    (
-        "tone-low.opus",
-        include_bytes!("../../fixtures/tone-low.opus"),
-    ),
-    (
-        "tone-high.opus",
-        include_bytes!("../../fixtures/tone-high.opus"),
-    ),
-];
 
 /// What a home's NAT does, as far as it decides who reaches whom (RFC 4787 sections 4.1 and 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -297,6 +286,9 @@ impl Cell {
         Scenario {
             path: PathBuf::from(&name),
             about: name.clone(),
+            story: None,
+            source: None,
+            fails: None,
             name,
             networks: self.networks(conditions),
             peers,

@@ -5,14 +5,16 @@ pub mod text;
 pub mod timeline;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use ringtrue::candidates::CandidateType;
 
 use crate::check::milestones::Timings;
+use crate::fuzz::seed_string::SeedString;
 
 /// What came of one run. Serialized, it has exactly the keys that programs are promised.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -86,10 +88,15 @@ impl Report {
         } else {
             format!("'{}'", file.replace('\'', r"'\''"))
         };
+        let command = if SeedString::is_meant(&file) {
+            "replay"
+        } else {
+            "run"
+        };
         let client = self.client.as_ref();
         let client = client.map(|client| format!(" --client {client}"));
         let client = client.unwrap_or_default();
-        format!("cargo run -- run {file} --seed {}{client}", self.seed)
+        format!("cargo run -- {command} {file} --seed {}{client}", self.seed)
     }
 }
 
@@ -134,7 +141,7 @@ impl Failure {
 }
 
 /// The kinds of failures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureCause {
     /// The call came out in another way than expected.
@@ -175,6 +182,13 @@ pub enum FailureCause {
     NoConsent,
     /// A client handed a signaling message up that was not sent, or twice.
     MessageDoubled,
+}
+
+impl fmt::Display for FailureCause {
+    /// The name that it has in JSON and in scenario files.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
 }
 
 /// One line of what happened.

@@ -20,11 +20,14 @@ mod message;
 mod middlebox;
 mod nat;
 mod on;
+mod origin;
 mod place;
 mod problems;
 mod script;
+mod tone;
 mod validate;
 
 pub use error::{InvalidScenario, LoadError, LoadErrors, Rendering};
 pub use load::load_paths;
 pub use model::Scenario;
+pub use tone::TONES;

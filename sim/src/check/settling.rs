@@ -73,7 +73,9 @@ pub fn healed_at(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Duratio
         let later = perturbation.copy_delay * perturbation.copies.saturating_sub(1);
         let lasting = match event.phase {
             MessagePhase::Held { lasting } => lasting,
-            MessagePhase::Lost | MessagePhase::Released => Duration::ZERO,
+            MessagePhase::Lost | MessagePhase::Released | MessagePhase::Accompanied { .. } => {
+                Duration::ZERO
+            }
         };
         Some(*at + lasting + later)
     });

@@ -511,7 +511,7 @@ mod tests {
             ..LastCall::default()
         };
         for (hearer, expected) in ["alice", "bob"].into_iter().zip(expected) {
-            let loss = path_loss(&scenario, &call, hearer).share;
+            let loss = path_loss(&scenario, &call.peers, hearer).share;
             assert!((loss - expected).abs() < 1e-9, "{hearer}: {loss}");
         }
     }

@@ -46,13 +46,34 @@ const RUNS_MAX: usize = 10_000_000;
 
 /// What is shown of each run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Show {
+pub(super) enum Show {
     Json,
     /// The timeline in this detail, then the verdict.
     Timeline(Detail),
     Verdict,
     /// The verdict where it is not as expected.
     FailuresOnly,
+}
+
+impl Show {
+    /// What is shown of a run that stands alone.
+    pub(super) fn of_one(json: bool, verbose: bool) -> Self {
+        if json {
+            Self::Json
+        } else if verbose {
+            Self::Timeline(Detail::Packets)
+        } else {
+            Self::Timeline(Detail::Events)
+        }
+    }
+
+    /// What the report has to hold for it.
+    pub(super) fn detail(self) -> PacketOrEvent {
+        match self {
+            Self::Timeline(Detail::Packets) => PacketOrEvent::Packet,
+            _ => PacketOrEvent::Event,
+        }
+    }
 }
 
 /// How many runs came out how.
@@ -88,7 +109,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let colour = Colour::for_stdout();
     let bar = progress::bar(runs.len() as u64, "run");
     let mut tally = Tally::default();
-    run_all(&runs, detail(arguments), arguments.client, |report| {
+    run_all(&runs, show.detail(), arguments.client, |report| {
         bar.suspend(|| print(show, &report, colour));
         bar.inc(1);
         if report.passed {
@@ -174,12 +195,8 @@ pub(super) fn run_all(
 }
 
 fn show(arguments: &Arguments, runs: usize) -> Show {
-    if arguments.json {
-        Show::Json
-    } else if arguments.verbose {
-        Show::Timeline(Detail::Packets)
-    } else if runs == 1 {
-        Show::Timeline(Detail::Events)
+    if arguments.json || arguments.verbose || runs == 1 {
+        Show::of_one(arguments.json, arguments.verbose)
     } else if arguments.seeds.is_some() {
         Show::FailuresOnly
     } else {
@@ -187,15 +204,7 @@ fn show(arguments: &Arguments, runs: usize) -> Show {
     }
 }
 
-fn detail(arguments: &Arguments) -> PacketOrEvent {
-    if arguments.verbose {
-        PacketOrEvent::Packet
-    } else {
-        PacketOrEvent::Event
-    }
-}
-
-fn print(show: Show, report: &Report, colour: Colour) {
+pub(super) fn print(show: Show, report: &Report, colour: Colour) {
     match show {
         Show::Json => {
             let json = serde_json::to_string(report).expect("a report is always JSON");

@@ -200,6 +200,9 @@ pub struct MessageCase {
     /// From when on messages are left alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
+    /// What arrives right before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<&'static str>,
 }
 
 /// `[expect]`.

@@ -22,6 +22,7 @@ use super::model::{
 };
 use super::nat::NatValue;
 use super::on::OnValue;
+use super::origin::FailsDocument;
 use super::place;
 use super::problems::Problems;
 use super::value::{Choice, DelayValue, SubnetValue, TimeValue, TriggerValue};
@@ -35,6 +36,9 @@ pub(super) type Named<T> = BTreeMap<Spanned<String>, Spanned<T>>;
 #[serde(deny_unknown_fields, expecting = "a scenario")]
 pub(super) struct Document {
     pub(super) about: Option<Spanned<String>>,
+    pub(super) story: Option<Spanned<String>>,
+    pub(super) source: Option<Spanned<String>>,
+    pub(super) fails: Option<Spanned<FailsDocument>>,
     #[serde(default)]
     pub(super) network: Named<NetworkDocument>,
     #[serde(default)]

@@ -106,6 +106,12 @@ pub enum ProblemKind {
         /// What to write.
         allowed: &'static str,
     },
+    /// A text without content, or with characters that no text has.
+    #[error("this is no text")]
+    NotLines {
+        /// What to write.
+        allowed: &'static str,
+    },
     /// A name that cannot be a host's.
     #[error("this cannot name a host or a network")]
     BadName,
@@ -300,6 +306,7 @@ impl ProblemKind {
             Self::Toml { allowed, .. } => allowed.clone(),
             Self::Missing { allowed }
             | Self::NotALine { allowed }
+            | Self::NotLines { allowed }
             | Self::Contradiction { allowed, .. } => Some((*allowed).to_owned()),
             Self::Duplicate { .. } => Some("each name and each key once".to_owned()),
             Self::BadName => Some(

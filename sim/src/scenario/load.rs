@@ -10,6 +10,7 @@ use super::document;
 use super::error::{InvalidScenario, LoadError, LoadErrors, ProblemKind};
 use super::model::Scenario;
 use super::problems::Problems;
+use super::tone::Fixtures;
 use super::validate;
 
 impl Scenario {
@@ -41,16 +42,34 @@ impl Scenario {
     ///
     /// Everything that is wrong with the text, at once where one mistake does not hide another.
     pub fn parse(path: &Path, text: &str) -> Result<Self, InvalidScenario> {
-        let (table, syntax_errors) = DeTable::parse_recoverable(text);
-        let mut problems = Problems::new(path, text, table.get_ref().clone());
-        note_syntax_errors(&syntax_errors, text, &mut problems);
-        if !problems.is_empty() {
-            return Err(problems.into_error());
-        }
-        let scenario = document::read(&table, &mut problems)
-            .and_then(|document| validate::scenario(path, document, &mut problems));
-        scenario.ok_or_else(|| problems.into_error())
+        parse(path, text, Fixtures::of_file(path).as_ref())
     }
+
+    /// Reads a scenario from text that stands in no directory, so that its peers can play the
+    /// [`TONES`](super::TONES) and nothing else. `path` names the scenario.
+    ///
+    /// # Errors
+    ///
+    /// As of [`parse`](Self::parse).
+    pub fn parse_alone(path: &Path, text: &str) -> Result<Self, InvalidScenario> {
+        parse(path, text, Some(&Fixtures::BuiltIn))
+    }
+}
+
+fn parse(
+    path: &Path,
+    text: &str,
+    fixtures: Option<&Fixtures>,
+) -> Result<Scenario, InvalidScenario> {
+    let (table, syntax_errors) = DeTable::parse_recoverable(text);
+    let mut problems = Problems::new(path, text, table.get_ref().clone());
+    note_syntax_errors(&syntax_errors, text, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems.into_error());
+    }
+    let scenario = document::read(&table, &mut problems)
+        .and_then(|document| validate::scenario(path, document, fixtures, &mut problems));
+    scenario.ok_or_else(|| problems.into_error())
 }
 
 /// Loads files, and directories with all `*.toml` below them. The scenarios come sorted by path,

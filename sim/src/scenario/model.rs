@@ -18,6 +18,8 @@ use crate::net::link::{LinkConfig, LinkPair};
 use crate::net::nat::{NatConfig, NatPreset};
 pub use crate::net::topology::Families;
 use crate::perturbation::Perturbation;
+use crate::report::{Failure, FailureCause};
+use crate::seed::Seed;
 
 /// One question to the client: a topology, a call script and what should come of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,12 @@ pub struct Scenario {
     pub path: PathBuf,
     /// What the scenario asks, in one line.
     pub about: String,
+    /// What happened to whom, where the scenario repeats something that did; several lines.
+    pub story: Option<String>,
+    /// Where that was reported.
+    pub source: Option<String>,
+    /// The failure that the scenario holds on to, where it does.
+    pub fails: Option<Fails>,
     /// The networks by name. A network on which there is no peer is allowed.
     pub networks: BTreeMap<String, Network>,
     /// The peers by name: at least two, each on one of `networks`.
@@ -105,6 +113,46 @@ impl Scenario {
             }
         }
         networks
+    }
+}
+
+/// A failure that a scenario was written for, so that it can be seen again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fails {
+    /// The client that fails. That there is such a one is for whoever runs it to see.
+    pub client: ClientName,
+    /// The seed with which it fails.
+    pub seed: Seed,
+    /// What kind of failure it is.
+    pub cause: FailureCause,
+    /// A text that the failure's message contains.
+    pub says: Option<String>,
+}
+
+impl Fails {
+    /// Whether `failure` is the one that is meant.
+    #[must_use]
+    pub fn is(&self, failure: &Failure) -> bool {
+        let says = self.says.as_deref().unwrap_or_default();
+        failure.cause == self.cause && failure.message.contains(says)
+    }
+}
+
+/// The name of a client, such as `naive`: lower-case letters, digits and hyphens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientName(pub String);
+
+impl ClientName {
+    /// The client that ships.
+    #[must_use]
+    pub fn production() -> Self {
+        Self("ringtrue".to_owned())
+    }
+}
+
+impl fmt::Display for ClientName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
     }
 }
 

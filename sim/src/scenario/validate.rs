@@ -1,7 +1,7 @@
 //! From the document to the model: names resolved, defaults filled in, contradictions refused.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringtrue::audio::track::OpusTrack;
@@ -21,32 +21,34 @@ use super::model::{
 };
 use super::nat;
 use super::problems::Problems;
+use super::tone::{Fixtures, TONES};
 use super::value::TimeValue;
-use super::{fault, layers, message, script};
+use super::{fault, layers, message, origin, script};
 use crate::fault::{Fault, FaultKind};
 
 /// How long a call lasts where the file says nothing.
 const TALK: Duration = Duration::from_secs(5);
-
-/// What the first two peers play where the file says nothing: different tones, so that nobody
-/// takes an echo of their own for the other side.
-const TONES: [&str; 2] = ["tone-low.opus", "tone-high.opus"];
 
 const LONGEST_NAME: usize = 32;
 
 /// What the peers play, by file.
 type Tracks = BTreeMap<PathBuf, OpusTrack>;
 
-/// The model of `document`, or `None` and the reasons in `problems`.
+/// The model of `document`, or `None` and the reasons in `problems`. What is played comes from
+/// `fixtures`; `None` where there are none.
 pub(super) fn scenario(
     path: &Path,
     document: Document,
+    fixtures: Option<&Fixtures>,
     problems: &mut Problems<'_>,
 ) -> Option<Scenario> {
-    let about = about(document.about, problems);
+    let about = origin::about(document.about, problems);
+    let story = origin::story(document.story, problems);
+    let source = origin::source(document.source, problems);
+    let fails = origin::fails(document.fails, problems);
     let servers = servers(&document.servers, problems);
     let networks = networks(&document.network, &servers, problems);
-    let (peers, tracks) = peers(path, &document.peer, &networks, problems);
+    let (peers, tracks) = peers(&document.peer, &networks, fixtures, problems);
     let names = fault::Names {
         networks: &networks,
         peers: &peers,
@@ -113,6 +115,9 @@ pub(super) fn scenario(
             .into_owned(),
         path: path.to_owned(),
         about,
+        story,
+        source,
+        fails,
         networks,
         peers,
         tracks,
@@ -150,19 +155,6 @@ fn killed_by<'a>(faults: impl Iterator<Item = &'a Fault>) -> BTreeSet<String> {
         _ => None,
     });
     killed.collect()
-}
-
-fn about(about: Option<Spanned<String>>, problems: &mut Problems<'_>) -> String {
-    const ALLOWED: &str = "what the scenario asks, in one line of text";
-    let Some(about) = about else {
-        problems.push_missing(0..0, "about", ALLOWED);
-        return String::new();
-    };
-    let text = about.get_ref().trim();
-    if text.is_empty() || text.chars().any(char::is_control) {
-        problems.push(about.span(), ProblemKind::NotALine { allowed: ALLOWED });
-    }
-    text.to_owned()
 }
 
 fn servers(document: &ServersDocument, problems: &mut Problems<'_>) -> Servers {
@@ -243,9 +235,9 @@ fn networks(
 }
 
 fn peers(
-    path: &Path,
     documents: &Named<PeerDocument>,
     networks: &BTreeMap<String, Network>,
+    fixtures: Option<&Fixtures>,
     problems: &mut Problems<'_>,
 ) -> (BTreeMap<String, Peer>, Tracks) {
     if documents.len() < 2 {
@@ -253,7 +245,6 @@ fn peers(
         let span = documents.keys().next().map_or(0..0, Spanned::span);
         problems.push(span, ProblemKind::TooFewPeers { count });
     }
-    let fixtures = fixtures_directory(path);
     if fixtures.is_none() {
         problems.push(0..0, ProblemKind::NoFixturesDirectory);
     }
@@ -269,13 +260,7 @@ fn peers(
             users.len() - 1
         });
         let network = network_of(document, networks, problems);
-        let plays = plays(
-            document,
-            position,
-            fixtures.as_deref(),
-            &mut tracks,
-            problems,
-        );
+        let plays = plays(document, position, fixtures, &mut tracks, problems);
         let storage = document.get_ref().storage.as_ref();
         let peer = Peer {
             network,
@@ -348,13 +333,13 @@ fn network_of(
 fn plays(
     document: &Spanned<PeerDocument>,
     position: usize,
-    fixtures: Option<&Path>,
+    fixtures: Option<&Fixtures>,
     tracks: &mut Tracks,
     problems: &mut Problems<'_>,
 ) -> PathBuf {
     let (name, span) = match (&document.get_ref().plays, TONES.get(position)) {
         (Some(name), _) => (name.get_ref().as_str(), name.span()),
-        (None, Some(tone)) => (*tone, document.span()),
+        (None, Some((tone, _))) => (*tone, document.span()),
         (None, None) => {
             let allowed =
                 "the name of a file in `fixtures`; only the first two users have a default";
@@ -365,59 +350,15 @@ fn plays(
     let Some(fixtures) = fixtures else {
         return PathBuf::new();
     };
-    let file = fixtures.join(name);
-    let stays_inside = Path::new(name)
-        .components()
-        .all(|component| matches!(component, Component::Normal(_)));
-    if !stays_inside || !file.is_file() {
-        let directory = fixtures.display().to_string();
-        let known = files_in(fixtures);
-        problems.push(span, ProblemKind::MissingFixture { directory, known });
-        return file;
-    }
     // Read now and not by the run, so that no directory of scenarios is half run, and once.
-    match track(&file) {
+    let (file, read) = fixtures.read(name);
+    match read {
         Ok(track) => {
             tracks.insert(file.clone(), track);
         }
-        Err(reason) => problems.push(span, ProblemKind::UnplayableFixture { reason }),
+        Err(kind) => problems.push(span, kind),
     }
     file
-}
-
-fn track(file: &Path) -> Result<OpusTrack, String> {
-    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
-    OpusTrack::parse(&bytes).map_err(|error| error.to_string())
-}
-
-/// The nearest directory `fixtures` beside or above the scenario. Found upwards, so that a
-/// scenario in any depth, and one that somebody else keeps in a project of their own, has its own.
-fn fixtures_directory(scenario: &Path) -> Option<PathBuf> {
-    let above = |path: &Path| {
-        let mut candidates = path
-            .ancestors()
-            .skip(1)
-            .map(|directory| directory.join("fixtures"));
-        candidates.find(|candidate| candidate.is_dir())
-    };
-    // A relative path is kept relative where possible, since it is shown in errors.
-    above(scenario).or_else(|| above(&std::path::absolute(scenario).ok()?))
-}
-
-fn files_in(directory: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .filter(|entry| {
-            let path = entry.path();
-            path.is_file()
-                && path
-                    .extension()
-                    .is_some_and(|extension| extension == "opus")
-        })
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
 }
 
 fn expectation(

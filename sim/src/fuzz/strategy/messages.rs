@@ -6,6 +6,7 @@ use proptest::sample::select;
 use super::super::case::{MessageCase, Time};
 use super::PEERS;
 use super::story::Story;
+use crate::perturbation::BadCandidate;
 
 /// How many messages of a case are met at most.
 const MESSAGES_MAX: usize = 6;
@@ -57,9 +58,22 @@ fn message(story: &Story) -> impl Strategy<Value = MessageCase> + use<> {
             until: Some(Time::from_millis(until)),
             ..MessageCase::untouched()
         });
+    let accompanied = (
+        select(PEERS.to_vec()),
+        1_u32..=6,
+        select(BadCandidate::ALL.to_vec()),
+    )
+        .prop_map(|(from, which, beside)| MessageCase {
+            from,
+            kind: "candidate",
+            which: Some(which),
+            beside: Some(beside.as_str()),
+            ..MessageCase::untouched()
+        });
     prop_oneof![
-        5 => one,
-        1 => all_of_a_kind,
+        10 => one,
+        2 => all_of_a_kind,
+        1 => accompanied,
     ]
 }
 
@@ -74,6 +88,7 @@ impl MessageCase {
             copy_delay: None,
             drop: None,
             until: None,
+            beside: None,
         }
     }
 }

@@ -78,6 +78,11 @@ impl Perturber {
         self.next_sequence_number
     }
 
+    /// What goes right before a message that this perturbation is for.
+    pub(super) fn beside(&self, perturbation: usize) -> Option<BadCandidate> {
+        self.rules[perturbation].perturbation.beside
+    }
+
     /// The server sends a message out, `elapsed` after the run began.
     pub(super) fn handle(
         &mut self,
@@ -86,13 +91,6 @@ impl Perturber {
         identity: &Identity,
         kind: &str,
     ) -> Verdict {
-    /// What goes right before a message that this perturbation is for.
-    pub(super) fn beside(&self, perturbation: usize) -> Option<BadCandidate> {
-        self.rules[perturbation].perturbation.beside
-    }
-
-    /// The server sends a message out.
-    pub(super) fn handle(&mut self, now: Instant, identity: &Identity, kind: &str) -> Verdict {
         let mut known = match self.known.get(identity) {
             Some(known) => known.clone(),
             None => self.meet(elapsed, identity, kind),

@@ -1,0 +1,132 @@
+//! `ringtrue shrink`: the least scenario that still fails in the same way.
+
+use std::fs;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::case::{Case, CaseArguments};
+use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, print_line, progress};
+use crate::fuzz::cause::Cause;
+use crate::fuzz::record;
+use crate::fuzz::seed_string::SeedString;
+use crate::fuzz::shrink::{Budget, Ended, Failing, Shrunk, shrink};
+use crate::report::Report;
+use crate::report::text;
+use crate::scenario::{LoadError, Scenario};
+use crate::seed::Seed;
+use crate::world::run::{RunOptions, run};
+
+/// Make a failing scenario as small as it can be while it fails in the same way
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    case: CaseArguments,
+    /// How long to go on, such as 60s or 10m
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    time: Duration,
+    /// The most runs
+    #[arg(long, value_name = "COUNT", default_value = "100000")]
+    runs: NonZero<usize>,
+    /// Where to write the smaller scenario; without it, to standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
+    let case = arguments.case.read()?;
+    let report = run(&case.scenario, case.seed, RunOptions::default())?;
+    let Some(cause) = cause_to_keep(&case.scenario, &report) else {
+        print_line(&format!(
+            "{} passes with seed {}, so there is nothing to shrink",
+            report.scenario, case.seed
+        ));
+        return Ok(EXIT_UNEXPECTED);
+    };
+    let shrunk = shrunk(arguments, &case, &cause)?;
+    let scenario = case
+        .read_as_this(&shrunk.text)
+        .expect("the search keeps valid scenarios only");
+    let report = run(&scenario, case.seed, RunOptions::default())?;
+    let out = arguments.out.as_deref();
+    let file = out.unwrap_or(Path::new("FILE"));
+    let text = record::write(&shrunk.text, &scenario, &report, &cause, &case.client, file)
+        .map_err(|error| CliError::Other(error.to_string()))?;
+    match out {
+        None => print_line(text.trim_end()),
+        Some(out) => {
+            // Before anything is written: a file without fixtures above it would be of no use.
+            Scenario::parse(out, &text).map_err(LoadError::from)?;
+            let cannot = CliError::cannot(format!("write {}", out.display()));
+            fs::write(out, &text).map_err(cannot)?;
+            summarize(&case, &cause, &shrunk, out);
+        }
+    }
+    Ok(EXIT_EXPECTED)
+}
+
+/// The failure that the file holds on to, where the run has it, and the most telling one otherwise.
+fn cause_to_keep(scenario: &Scenario, report: &Report) -> Option<Cause> {
+    let fails = scenario.fails.as_ref();
+    let recorded = fails.and_then(|fails| report.failures.iter().find(|each| fails.is(each)));
+    match recorded {
+        Some(failure) => Some(Cause::of_failure(scenario, failure)),
+        None => Cause::of(scenario, report),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long the user wants to wait is real time"
+)]
+fn shrunk(arguments: &Arguments, case: &Case, cause: &Cause) -> Result<Shrunk, CliError> {
+    let end = Instant::now().checked_add(arguments.time);
+    let bar = progress::counter("run");
+    let fails = |scenario: &Scenario, seed: Seed| {
+        bar.inc(1);
+        // What cannot be run does not fail in the same way.
+        let report = run(scenario, seed, RunOptions::default()).ok()?;
+        let mut causes = report
+            .failures
+            .iter()
+            .map(|failure| Cause::of_failure(scenario, failure));
+        causes.find(|each| each == cause)
+    };
+    let failing = Failing {
+        text: &case.text,
+        read: &|text| case.read_as_this(text),
+        seed: case.seed,
+        cause,
+    };
+    let budget = Budget {
+        runs_max: arguments.runs.get(),
+        is_over: &|| end.is_some_and(|end| Instant::now() >= end),
+    };
+    let jobs = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let shrunk = shrink(failing, budget, jobs, &fails);
+    bar.finish_and_clear();
+    shrunk.map_err(|error| CliError::Other(error.to_string()))
+}
+
+fn summarize(case: &Case, cause: &Cause, shrunk: &Shrunk, out: &Path) {
+    for edit in &shrunk.edits {
+        print_line(&format!("  {edit}"));
+    }
+    let ended = match shrunk.ended {
+        Ended::Least => "",
+        Ended::BudgetUsed => ", and more would have been possible",
+    };
+    let (edits, runs) = (shrunk.edits.len(), shrunk.runs);
+    print_line(&format!(
+        "{} in {}{ended}; it fails for {cause}",
+        text::count(edits, "edit"),
+        text::count(runs, "run"),
+    ));
+    print_line(&format!("see it again: ringtrue replay {}", out.display()));
+    if let Ok(word) = SeedString::new(&shrunk.text, case.seed, case.client.clone()) {
+        print_line(&format!("or, anywhere: ringtrue replay {word}"));
+    }
+}
