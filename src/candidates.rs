@@ -114,7 +114,7 @@ pub enum CandidateError {
         /// The length of the user name fragment, in bytes.
         bytes: usize,
     },
-    /// Its generation was replaced by a newer one, or retired.
+    /// Its generation was retired.
     #[error("generation {ufrag:?} is over")]
     Stale {
         /// The generation.

@@ -45,8 +45,8 @@ pub struct RecoveryConfig {
     /// How long no audio arrives before another path is looked for. Default 2 s: a hundred packets, more
     /// than any jitter. Less restarts ICE in every lift; more is silence that people hear.
     pub silent_after: Duration,
-    /// How long an attempt may take once the other side knows of it. Default 8 s: a dozen round trips over
-    /// a satellite.
+    /// How long an attempt may take once the other side knows of it, and the path that the call begins
+    /// with before another is looked for beside it. Default 8 s: a dozen round trips over a satellite.
     pub attempt_limit: Duration,
     /// How long an offer may go unacknowledged before the other side counts as away. Default 3 s.
     pub unacknowledged_after: Duration,
@@ -62,7 +62,8 @@ pub struct RecoveryConfig {
     /// longest wait for the signaling server after it.
     pub limit: Duration,
     /// How long a call is relayed before it tries to be direct. Default 3 s. Less competes with the
-    /// call's own beginning; more keeps the longer way and its cost.
+    /// call's own beginning; more keeps the longer way and its cost. After a try that was in vain the wait
+    /// is four times as long, and at most five minutes.
     pub upgrade_after: Duration,
     /// How often the host's addresses are looked at during a call. Default 500 ms. Less costs a system
     /// call more often; more is added to every change of network.

@@ -9,10 +9,19 @@
 //! arrived is not counted against the path, and a call is unreachable only when the other side answers
 //! in signaling and still no path is found.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::negotiation::Side;
 use crate::config::RecoveryConfig;
+
+/// How much longer a relayed call waits after each search for a direct path that was in vain. What stood
+/// in the way may have passed; but most calls that are relayed have to be.
+const UPGRADE_GROWTH: u32 = 4;
+
+/// The longest of these waits.
+const UPGRADE_WAIT_MAX: Duration = Duration::from_mins(5);
 
 /// Decides for one answered call.
 #[derive(Debug)]
@@ -31,8 +40,10 @@ pub struct Recovery {
     signaling: Signaling,
     /// Since when the other side is known to be reached through signaling.
     reachable_since: Option<Instant>,
-    /// Whether the path in use passes a relay, and since when.
+    /// Whether the path in use passes a relay and a direct one may be looked for, and since when.
     relayed_since: Option<Instant>,
+    /// How many searches for a direct path have been in vain.
+    failed_upgrades: u32,
     /// Since when a path is in use over which nothing has come yet.
     mute_since: Option<Instant>,
 }
@@ -94,6 +105,8 @@ pub enum RecoveryAction {
 /// What a call waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecoveryTimer {
+    /// The path that the call began with should be there by now.
+    FirstAudio,
     /// Audio counts as silent.
     Silence,
     /// A path that was taken carries nothing.
@@ -159,6 +172,7 @@ impl Recovery {
             reachable_since: (signaling == Signaling::Up && side == Side::Caller).then_some(now),
             mute_since: None,
             relayed_since: None,
+            failed_upgrades: 0,
             config,
         }
     }
@@ -190,7 +204,7 @@ impl Recovery {
         );
         if starts_over {
             self.not_before = now;
-            return self.attempt.take().map(|_| RecoveryAction::Abandon);
+            return self.abandon(now, |_| true);
         }
         None
     }
@@ -209,11 +223,7 @@ impl Recovery {
                 return self.handle_trouble(now, Trouble::NetworkBack);
             }
             (Signaling::Down, Signaling::Up) => {
-                let is_stale = |attempt: &mut Attempt| attempt.offer == Offer::Underway;
-                return self
-                    .attempt
-                    .take_if(is_stale)
-                    .map(|_| RecoveryAction::Abandon);
+                return self.abandon(now, |attempt| attempt.offer == Offer::Underway);
             }
             _ => {}
         }
@@ -280,6 +290,7 @@ impl Recovery {
             Path::Direct => None,
             Path::Relayed => Some(now),
         };
+        self.failed_upgrades = 0;
     }
 
     /// Says what is due, one thing at a time: call it until it has nothing to say.
@@ -292,6 +303,9 @@ impl Recovery {
             match timer {
                 RecoveryTimer::Unacknowledged => self.reachable_since = None,
                 RecoveryTimer::GiveUp => return Some(RecoveryAction::GiveUp),
+                RecoveryTimer::FirstAudio => {
+                    self.wanted = self.wanted.max(Some(Trouble::Silence));
+                }
                 RecoveryTimer::Silence => {
                     self.audio = Audio::Silent;
                     self.doubt_at = now;
@@ -327,6 +341,7 @@ impl Recovery {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, RecoveryTimer)> {
         let timers = [
+            (self.first_audio_at(), RecoveryTimer::FirstAudio),
             (self.silent_at(), RecoveryTimer::Silence),
             (self.mute_at(), RecoveryTimer::Mute),
             (self.doubt_signaling_at(), RecoveryTimer::DoubtSignaling),
@@ -338,6 +353,19 @@ impl Recovery {
         ];
         let timers = timers.into_iter();
         timers.filter_map(|(at, timer)| Some((at?, timer))).min()
+    }
+
+    /// When another path is looked for beside the one that the call began with. What was gathered for it
+    /// may have been of no use: a name server or the relays may have been away for just that moment. The
+    /// caller goes first, so that the two do not cross.
+    fn first_audio_at(&self) -> Option<Instant> {
+        let is_first = self.wanted.is_none() && self.attempt.is_none() && self.mute_since.is_none();
+        let patience = match self.side {
+            Side::Caller => self.config.attempt_limit,
+            Side::Callee => self.config.attempt_limit + self.config.unacknowledged_after,
+        };
+        let waits = self.audio == Audio::Awaited && is_first;
+        waits.then(|| self.heard_at + patience)
     }
 
     fn silent_at(&self) -> Option<Instant> {
@@ -384,7 +412,9 @@ impl Recovery {
             // Both sides would do it, and one attempt is enough.
             && self.side == Side::Caller;
         let since = self.relayed_since.filter(|_| may_begin)?;
-        Some((since + self.config.upgrade_after).max(self.not_before))
+        let growth = UPGRADE_GROWTH.saturating_pow(self.failed_upgrades);
+        let wait = self.config.upgrade_after.saturating_mul(growth);
+        Some((since + wait.min(UPGRADE_WAIT_MAX)).max(self.not_before))
     }
 
     /// When the call is given up if nothing more is heard.
@@ -400,6 +430,19 @@ impl Recovery {
 
     fn is_quiet(&self, now: Instant) -> bool {
         self.audio != Audio::Flowing || now >= self.heard_at + self.config.silent_after
+    }
+
+    /// Drops the attempt under way, if it is one of these. It says nothing of a direct path.
+    fn abandon(
+        &mut self,
+        now: Instant,
+        is_meant: impl FnOnce(&mut Attempt) -> bool,
+    ) -> Option<RecoveryAction> {
+        let attempt = self.attempt.take_if(is_meant)?;
+        if attempt.aim == Aim::Upgrade {
+            self.relayed_since = Some(now);
+        }
+        Some(RecoveryAction::Abandon)
     }
 
     fn begin(&mut self, now: Instant, aim: Aim) {
@@ -419,6 +462,9 @@ impl Recovery {
             if self.audio != Audio::Flowing {
                 self.wanted = self.wanted.max(Some(Trouble::PathFailed));
             }
+        } else {
+            self.failed_upgrades += 1;
+            self.relayed_since = Some(now);
         }
     }
 }

@@ -15,8 +15,8 @@ use crate::signaling::message::{CallId, PeerName, TrickledCandidate};
 ///
 /// A generation is the sender's user name fragment. It is *ready* once its description has been
 /// applied: what was held comes out in the order in which it arrived, and what arrives later
-/// passes straight through, until the sender's next generation in the call becomes ready or the
-/// generation is retired. One whose description does not come is dropped after
+/// passes straight through, until the generation is retired. Several may be ready at once, since a
+/// connection that is to take another's place is made beside it. One whose description does not come is dropped after
 /// [`CandidateLimits::wait_max`]: see [`CandidateBuffer::handle_timeout`].
 ///
 /// Senders share nothing: a candidate never comes out for another sender than its own, whatever call
@@ -84,8 +84,8 @@ impl CandidateBuffer {
     /// Marks the generation `ufrag` as ready, because its description from `from` for `call` has been
     /// applied, and hands over what waited for it. A second call hands over nothing.
     ///
-    /// The generation that was ready before is replaced: its candidates are refused from now on. To
-    /// make a generation ready that was replaced or given up begins it anew.
+    /// Those that were ready before stay so, until they are [retired](Self::retire). To make a generation
+    /// ready that was retired or given up begins it anew.
     #[must_use = "what is handed over is gone from the buffer"]
     pub fn ready(&mut self, now: Instant, from: &str, call: &CallId, ufrag: &str) -> Released {
         self.generations(from, call).ready(now, ufrag)

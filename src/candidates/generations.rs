@@ -45,7 +45,7 @@ enum State {
 /// Why a generation is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Over {
-    /// It was replaced or retired.
+    /// It was retired.
     Retired,
     /// Its description had not come by then.
     Expired(Instant),
@@ -73,10 +73,6 @@ impl Generations {
     pub(super) fn ready(&mut self, now: Instant, ufrag: &str) -> Released {
         if self.alive.get(ufrag).is_some_and(Generation::is_ready) {
             return Released::default();
-        }
-        let replaced = self.alive.iter().find(|(_, each)| each.is_ready());
-        if let Some(replaced) = replaced.map(|(name, _)| name.clone()) {
-            self.retire(&replaced);
         }
         self.over.retain(|(each, _)| each != ufrag);
         let released = self.generation(now, ufrag).ready();

@@ -217,7 +217,7 @@ fn a_fragment_that_no_description_can_have_is_refused_at_once() {
 }
 
 #[test]
-fn a_restart_makes_the_old_generation_stale() {
+fn generations_of_a_restart_live_beside_each_other_until_one_is_retired() {
     let mut fixture = Fixture::default();
     assert_eq!(fixture.ready(ANNA, "a", "gen1"), 0);
     assert!(fixture.push(ANNA, "a", candidate("gen2", 1)).is_ok());
@@ -226,8 +226,15 @@ fn a_restart_makes_the_old_generation_stale() {
         Ok(Pushed::Ready(_))
     ));
     assert_eq!(fixture.ready(ANNA, "a", "gen2"), 1);
+    for ufrag in ["gen1", "gen2"] {
+        assert!(matches!(
+            fixture.push(ANNA, "a", candidate(ufrag, 2)),
+            Ok(Pushed::Ready(_))
+        ));
+    }
+    fixture.buffer.retire(ANNA, &call("a"), "gen1");
     assert_eq!(
-        fixture.push(ANNA, "a", candidate("gen1", 2)),
+        fixture.push(ANNA, "a", candidate("gen1", 3)),
         Err(stale("gen1"))
     );
     assert_eq!(fixture.push(ANNA, "a", end("gen1")), Err(stale("gen1")));

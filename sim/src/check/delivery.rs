@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::facts::{Facts, MessageCounts};
 use crate::report::{Failure, FailureCause};
-use crate::trace::AppEvent;
+use crate::trace::{AppEvent, MessagePhase};
 
 /// A failure for each peer and kind of message of which it was handed more than there were. A client
 /// that is started again knows nothing of the one before it, and may be handed the same again.
@@ -27,7 +27,7 @@ pub fn doubled(facts: &Facts) -> Vec<Failure> {
         }
         for (kind, received) in &counts.received {
             let others = facts.messages.iter().filter(|(other, _)| *other != peer);
-            let sent = sent_by(others.map(|(_, counts)| counts), kind);
+            let sent = sent_by(others.map(|(_, counts)| counts), kind) + added(facts, kind);
             if *received > sent {
                 let message = format!("{peer} was handed {received} messages {kind} of {sent}");
                 failures.push(Failure::new(FailureCause::MessageDoubled, message));
@@ -55,6 +55,15 @@ pub fn missing(facts: &Facts, peer: &str) -> BTreeMap<String, u32> {
             (lacking > 0).then(|| (kind.clone(), lacking))
         })
         .collect()
+}
+
+/// How many messages of a kind the scenario has added to what the peers sent.
+fn added(facts: &Facts, kind: &str) -> u32 {
+    let events = facts.perturbed.iter();
+    let added = events.filter(|(_, event)| {
+        event.kind == kind && matches!(event.phase, MessagePhase::Accompanied { .. })
+    });
+    u32::try_from(added.count()).unwrap_or(u32::MAX)
 }
 
 fn sent_by<'a>(counts: impl Iterator<Item = &'a MessageCounts>, kind: &str) -> u32 {

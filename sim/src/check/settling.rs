@@ -54,19 +54,20 @@ pub type Losses = BTreeMap<String, PathLoss>;
 /// count either.
 #[must_use]
 pub fn healed_at(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Duration {
+    let over = match (script_hangs_up(scenario), call.over) {
+        (false, Some(over)) => over,
+        _ => Duration::MAX,
+    };
     let faults = scenario.faults.iter().enumerate();
     let faults = faults.filter_map(|(index, fault)| {
         let mut of_fault = facts.faults.iter().filter(|fact| fact.fault == index);
         let begun = of_fault.find(|fact| fact.phase == FaultPhase::Begins);
         let begins = begun
             .map(|fact| fact.at)
-            .or_else(|| due(&fault.begin, facts))?;
+            .or_else(|| due(&fault.begin, facts))
+            .filter(|begins| *begins < over)?;
         Some(fault.ends_at(begins).unwrap_or(begins))
     });
-    let over = match (script_hangs_up(scenario), call.over) {
-        (false, Some(over)) => over,
-        _ => Duration::MAX,
-    };
     let perturbed = facts.perturbed.iter().filter(|(at, _)| *at < over);
     let messages = perturbed.filter_map(|(at, event)| {
         let perturbation = scenario.perturbations.get(event.perturbation)?;

@@ -40,7 +40,7 @@ pub fn scenarios() -> impl Strategy<Value = Case> {
             )
         })
         .prop_map(|(places, servers, story, faults, messages)| {
-            let faults = faults::compatible(faults, &places, &story);
+            let faults = faults::compatible(faults, &places, servers.as_ref(), &story);
             assemble(&places, servers, &story, faults, messages)
         })
 }

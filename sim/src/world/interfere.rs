@@ -149,11 +149,14 @@ impl World {
     /// Ends the application of `host` as a power failure does: nobody is told, and the host is switched
     /// off. Who goes on sending is answered with a reset once it is on again.
     pub fn power_off(&mut self, host: HostId) {
-        for interface in self.interfaces_of(host) {
-            self.off.insert(interface);
+        let interfaces = self.interfaces_of(host);
+        self.off.extend(&interfaces);
+        // The application goes first. Its listeners take along the connections that are half open, which
+        // the kernel of the world would keep for ever once they were reset.
+        self.kill(host);
+        for interface in interfaces {
             self.abort_connections(interface);
         }
-        self.kill(host);
         self.send_all();
     }
 

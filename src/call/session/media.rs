@@ -9,7 +9,7 @@ use super::Session;
 use crate::audio::sink::SinkEvent;
 use crate::audio::source::AudioPacket;
 use crate::call::address_watch::AddressChange;
-use crate::call::legs::{LegId, Origin};
+use crate::call::legs::{Leg, LegId, Origin};
 use crate::call::recovery::{Path, Recovery, RecoveryAction, Signaling, Trouble};
 use crate::call::state::{CallState, Input};
 use crate::client::{ClientEvent, EndReason};
@@ -180,7 +180,7 @@ impl Session {
         };
         call.negotiation.take_back(leg.connection.local_ufrag());
         let (origin, is_retired) = (leg.origin, leg.is_retired());
-        self.close(leg.connection);
+        self.close_leg(leg);
         if is_retired {
             return;
         }
@@ -271,15 +271,26 @@ impl Session {
             && let Some(leg) = call.legs.abandon_coming(origin_in(call.state))
         {
             call.negotiation.take_back(leg.connection.local_ufrag());
-            self.close(leg.connection);
+            self.close_leg(leg);
         }
     }
 
     /// Closes connections whose successor has carried audio for a while.
     pub(super) fn close_retired(&mut self, now: Instant) {
         while let Some(leg) = self.call.as_mut().and_then(|call| call.legs.retired(now)) {
-            self.close(leg.connection);
+            self.close_leg(leg);
         }
+    }
+
+    /// Closes a connection, and has no more use for candidates of its generation. Before the call is
+    /// answered the same generation of the other side may be answered anew.
+    fn close_leg(&mut self, leg: Leg) {
+        if let (Some(call), Some(ufrag)) = (&self.call, &leg.remote_ufrag)
+            && call.recovery.is_some()
+        {
+            self.candidates.retire(&call.peer, &call.id, ufrag);
+        }
+        self.close(leg.connection);
     }
 
     pub(super) fn close(&mut self, connection: PeerConnection) {

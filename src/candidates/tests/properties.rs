@@ -55,7 +55,7 @@ struct Known {
 #[derive(Default)]
 struct Model {
     known: BTreeMap<Place, Known>,
-    /// What was replaced or retired.
+    /// What was retired.
     retired: BTreeSet<Place>,
     /// What waited in vain, and until when it is refused.
     expired: BTreeMap<Place, Instant>,
@@ -119,17 +119,10 @@ impl Model {
     }
 
     fn released(&mut self, place: Place, released: Released) -> Result<(), TestCaseError> {
-        let (sender, call, generation) = place;
         let is_ready = self.known.get(&place).is_some_and(|known| known.is_ready);
         if is_ready {
             prop_assert_eq!(released, Released::default());
             return Ok(());
-        }
-        for other in (0..3).filter(|other| *other != generation) {
-            let other = (sender, call, other);
-            if self.known.get(&other).is_some_and(|known| known.is_ready) {
-                self.retire(other);
-            }
         }
         self.retired.remove(&place);
         self.expired.remove(&place);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::super::case::{DestinationCase, FaultCase, LinkCase, Time, When};
+use super::super::case::{DestinationCase, FaultCase, LinkCase, ServersCase, Time, When};
 use super::PEERS;
 use super::networks::{Place, home_of, other_of};
 use super::story::Story;
@@ -34,10 +34,16 @@ pub(super) fn faults(story: &Story) -> impl Strategy<Value = Vec<FaultCase>> + u
 pub(super) fn compatible(
     faults: Vec<FaultCase>,
     places: &[Place; 2],
+    servers: Option<&ServersCase>,
     story: &Story,
 ) -> Vec<FaultCase> {
     let mut kept: Vec<FaultCase> = Vec::new();
+    let has_turn = servers.is_none_or(|servers| servers.turn.is_none());
     for fault in faults {
+        let is_of_turn = fault.kind == "turn-out" || fault.server == Some("turn");
+        if is_of_turn && !has_turn {
+            continue;
+        }
         if fits(&fault, &kept, places, story) {
             kept.push(fault);
         }
