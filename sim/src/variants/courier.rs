@@ -120,7 +120,7 @@ impl Courier {
             device,
             habits,
             limits,
-            link: Link::Down,
+            link: Link::Opening(Vec::new()),
             socket,
             outcomes: BTreeMap::new(),
             last_number: UNKEPT,
@@ -178,8 +178,10 @@ struct Desk {
     reports: Vec<SignalingEvent>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Link {
+    /// There was no connection yet. What is said waits for the first one.
+    Opening(Vec<Envelope>),
     Up,
     Down,
 }
@@ -241,11 +243,15 @@ impl Desk {
     }
 
     fn say_once(&mut self, envelope: Envelope) {
-        let Envelope { to, call, body, .. } = envelope;
-        let kind = body.kind();
-        if self.link == Link::Down {
-            return tracing::debug!(kind, %call, "said without a connection, and lost");
+        match &mut self.link {
+            Link::Opening(waiting) => return waiting.push(envelope),
+            Link::Down => {
+                let (kind, call) = (envelope.body.kind(), &envelope.call);
+                return tracing::debug!(kind, %call, "said without a connection, and lost");
+            }
+            Link::Up => {}
         }
+        let Envelope { to, call, body, .. } = envelope;
         self.last_number += 1;
         let frame = Frame {
             from: self.user.clone(),
@@ -305,14 +311,24 @@ impl Desk {
     fn on_socket_event(&mut self, event: SocketEvent) {
         match event {
             SocketEvent::Connected { .. } => {
-                self.link = Link::Up;
+                let before = std::mem::replace(&mut self.link, Link::Up);
                 self.mailbox.handle_connected(Instant::now());
-                self.reports.push(SignalingEvent::Connected);
+                // What is kept goes first: a description before its candidates.
+                self.carry_out();
+                let is_first = matches!(before, Link::Opening(_));
+                if let Link::Opening(waiting) = before {
+                    waiting.into_iter().for_each(|each| self.say_once(each));
+                }
+                if is_first || self.notices_drops() {
+                    self.reports.push(SignalingEvent::Connected);
+                }
             }
             SocketEvent::Disconnected { reason } => {
                 self.link = Link::Down;
                 self.mailbox.handle_disconnected();
-                self.reports.push(SignalingEvent::Disconnected { reason });
+                if self.notices_drops() || reason.is_final() {
+                    self.reports.push(SignalingEvent::Disconnected { reason });
+                }
             }
             SocketEvent::ConnectFailed { error } => self.reports.push(match error {
                 SocketConnectError::Refused(refusal) => SignalingEvent::Rejected {
@@ -339,6 +355,12 @@ impl Desk {
             }
             _ => {}
         }
+    }
+
+    /// Whether the call is told that the connection was lost and is back. Whoever keeps less knows nothing
+    /// of reconnects: they are the library's business, and no reason to look for other candidates.
+    fn notices_drops(&self) -> bool {
+        self.habits.kept == Kept::Everything
     }
 
     fn receive(&mut self, frame: Frame) {
