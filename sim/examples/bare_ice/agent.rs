@@ -10,18 +10,41 @@ use stun::message::{BINDING_REQUEST, Getter as _, Message};
 use stun::{agent::TransactionId, xoraddr::XorMappedAddress};
 use tokio::sync::mpsc;
 use webrtc_ice::agent::{Agent, agent_config::AgentConfig};
-use webrtc_ice::udp_mux::UDPMuxDefault;
+use webrtc_ice::udp_mux::{UDPMuxDefault, UDPMuxParams};
 use webrtc_ice::{
-    candidate::CandidateType, mdns::MulticastDnsMode, network_type::NetworkType,
+    candidate::{Candidate, CandidateType, candidate_base::unmarshal_candidate},
+    mdns::MulticastDnsMode,
+    network_type::NetworkType,
     udp_network::UDPNetwork,
 };
 use webrtc_util::vnet::{interface::Interface, net::Net, net::NetConfig};
 use webrtc_util::{Conn, Error};
 
-use super::Outcome;
+pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// An agent with a socket of its own, what carries its packets, and the address that it has.
+pub(crate) async fn open_agent(seat: &Seat) -> Outcome<(Agent, Arc<UDPMuxDefault>, SocketAddr)> {
+    let socket = Seen::open(seat).await?;
+    let here = socket.seen;
+    let mux = UDPMuxDefault::new(UDPMuxParams::new(socket));
+    let agent = agent_at(here, Arc::clone(&mux)).await?;
+    Ok((agent, mux, here))
+}
+
+/// Tells an agent of the other one by its line: `UFRAG PWD ADDRESS`. Returns the first two.
+pub(crate) fn add_remote(agent: &Agent, line: &str) -> Outcome<(String, String)> {
+    let [ufrag, pwd, there] = line.split(' ').collect::<Vec<_>>()[..] else {
+        return Err(line.into());
+    };
+    let there: SocketAddr = there.parse()?;
+    let candidate = format!("1 1 udp 1 {} {} typ host", there.ip(), there.port());
+    let candidate: Arc<dyn Candidate + Send + Sync> = Arc::new(unmarshal_candidate(&candidate)?);
+    agent.add_remote_candidate(&candidate)?;
+    Ok((ufrag.to_owned(), pwd.to_owned()))
+}
 
 /// An agent whose only candidate is the address that the world sees.
-pub(crate) async fn agent_at(here: SocketAddr, mux: Arc<UDPMuxDefault>) -> Outcome<Agent> {
+async fn agent_at(here: SocketAddr, mux: Arc<UDPMuxDefault>) -> Outcome<Agent> {
     let net = Arc::new(Net::new(Some(NetConfig::default())));
     let interface = Interface::convert(here, None)?;
     net.get_nic()?
@@ -49,13 +72,13 @@ pub(crate) async fn agent_at(here: SocketAddr, mux: Arc<UDPMuxDefault>) -> Outco
 }
 
 /// A socket that goes by the address that its NAT gave it, as a STUN server tells.
-pub(crate) struct Seen {
+struct Seen {
     socket: Arc<dyn DatagramSocket>,
-    pub(crate) seen: SocketAddr,
+    seen: SocketAddr,
 }
 
 impl Seen {
-    pub(crate) async fn open(seat: &Seat) -> Outcome<Self> {
+    async fn open(seat: &Seat) -> Outcome<Self> {
         let any = "0.0.0.0:0".parse()?;
         let socket = seat
             .net

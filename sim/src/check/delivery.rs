@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::facts::{Facts, MessageCounts};
 use crate::report::{Failure, FailureCause};
-use crate::trace::AppEvent;
+use crate::trace::{AppEvent, MessagePhase};
 
 /// A failure for each peer and kind of message of which it was handed more than there were. A client
 /// that is started again knows nothing of the one before it, and may be handed the same again.
@@ -28,6 +28,7 @@ pub fn doubled(facts: &Facts) -> Vec<Failure> {
         for (kind, received) in &counts.received {
             let others = facts.messages.iter().filter(|(other, _)| *other != peer);
             let sent = sent_by(others.map(|(_, counts)| counts), kind);
+            let sent = sent + accompanying(facts, peer, kind);
             if *received > sent {
                 let message = format!("{peer} was handed {received} messages {kind} of {sent}");
                 failures.push(Failure::new(FailureCause::MessageDoubled, message));
@@ -55,6 +56,17 @@ pub fn missing(facts: &Facts, peer: &str) -> BTreeMap<String, u32> {
             (lacking > 0).then(|| (kind.clone(), lacking))
         })
         .collect()
+}
+
+/// How many messages of a kind a perturbation has put beside those that others sent to `peer`.
+fn accompanying(facts: &Facts, peer: &str, kind: &str) -> u32 {
+    let events = facts.perturbed.iter().map(|(_, event)| event);
+    let beside = events.filter(|event| {
+        matches!(event.phase, MessagePhase::Accompanied { .. })
+            && event.from != *peer
+            && event.kind == *kind
+    });
+    u32::try_from(beside.count()).unwrap_or(u32::MAX)
 }
 
 fn sent_by<'a>(counts: impl Iterator<Item = &'a MessageCounts>, kind: &str) -> u32 {

@@ -18,7 +18,7 @@ use ringtrue::signaling::channel::{PendingSend, SendOutcome, SignalingChannel};
 use ringtrue::signaling::client::{Identity, SendError, SignalingEvent};
 use ringtrue::signaling::mailbox::{Mailbox, MailboxEvent, MailboxLimits, PostId};
 use ringtrue::signaling::message::{
-    CallId, CallMessage, DeviceId, EVENT, Envelope, Frame, FrameContent, PeerName,
+    CallId, DeviceId, EVENT, Envelope, Frame, FrameContent, PeerName,
 };
 use ringtrue::signaling::socket::{
     Acknowledgement, Emit, Socket, SocketConnectError, SocketEvent, SocketEvents, SocketIo,
@@ -27,6 +27,8 @@ use ringtrue::signaling::socket::{
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
+
+use crate::endpoint::Logbook;
 
 /// What a courier does with messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,6 +254,7 @@ impl Desk {
             Link::Up => {}
         }
         let Envelope { to, call, body, .. } = envelope;
+        Logbook::said(body.kind(), &call);
         self.last_number += 1;
         let frame = Frame {
             from: self.user.clone(),
@@ -282,7 +285,7 @@ impl Desk {
         while let Some(event) = self.mailbox.poll_event() {
             let (post, outcome) = match event {
                 MailboxEvent::Received(envelope) => {
-                    self.reports.push(SignalingEvent::Message(envelope));
+                    self.hand_up(envelope);
                     continue;
                 }
                 MailboxEvent::PathDoubted => {
@@ -390,21 +393,19 @@ impl Desk {
             self.habits.repeats == Repeats::HandedUp
         };
         if is_handed_up {
-            log_repeat(&envelope.body, is_new);
-            self.reports.push(SignalingEvent::Message(envelope));
+            self.hand_up(envelope);
         }
+    }
+
+    fn hand_up(&mut self, envelope: Envelope) {
+        Logbook::told(envelope.body.kind(), &envelope.call);
+        self.reports.push(SignalingEvent::Message(envelope));
     }
 
     fn take_in(&mut self, frame: Frame) {
         if let Err(error) = self.mailbox.handle_frame(Instant::now(), frame) {
             tracing::debug!(%error, "frame dropped");
         }
-    }
-}
-
-fn log_repeat(body: &CallMessage, is_new: bool) {
-    if !is_new {
-        tracing::debug!(kind = body.kind(), "a message is applied once more");
     }
 }
 
