@@ -24,3 +24,4 @@ mod signaling;
 mod strikes;
 mod support;
 mod turn;
+mod variants;

@@ -27,7 +27,8 @@ pub fn doubled(facts: &Facts) -> Vec<Failure> {
         }
         for (kind, received) in &counts.received {
             let others = facts.messages.iter().filter(|(other, _)| *other != peer);
-            let sent = sent_by(others.map(|(_, counts)| counts), kind) + added(facts, kind);
+            let sent = sent_by(others.map(|(_, counts)| counts), kind);
+            let sent = sent + accompanying(facts, peer, kind);
             if *received > sent {
                 let message = format!("{peer} was handed {received} messages {kind} of {sent}");
                 failures.push(Failure::new(FailureCause::MessageDoubled, message));
@@ -57,13 +58,15 @@ pub fn missing(facts: &Facts, peer: &str) -> BTreeMap<String, u32> {
         .collect()
 }
 
-/// How many messages of a kind the scenario has added to what the peers sent.
-fn added(facts: &Facts, kind: &str) -> u32 {
-    let events = facts.perturbed.iter();
-    let added = events.filter(|(_, event)| {
-        event.kind == kind && matches!(event.phase, MessagePhase::Accompanied { .. })
+/// How many messages of a kind a perturbation has put beside those that others sent to `peer`.
+fn accompanying(facts: &Facts, peer: &str, kind: &str) -> u32 {
+    let events = facts.perturbed.iter().map(|(_, event)| event);
+    let beside = events.filter(|event| {
+        matches!(event.phase, MessagePhase::Accompanied { .. })
+            && event.from != *peer
+            && event.kind == *kind
     });
-    u32::try_from(added.count()).unwrap_or(u32::MAX)
+    u32::try_from(beside.count()).unwrap_or(u32::MAX)
 }
 
 fn sent_by<'a>(counts: impl Iterator<Item = &'a MessageCounts>, kind: &str) -> u32 {

@@ -297,9 +297,9 @@ impl Observer for FactCollector {
 /// only signs of it outside the client: on the wire it is inside a WebSocket frame, and may be there
 /// twice.
 fn message_kind<'a>(target: &str, text: &'a str, way: &str) -> Option<&'a str> {
-    let line = target
-        .starts_with("ringtrue::signaling")
-        .then(|| text.strip_prefix("signaling message "))??;
+    let is_of_a_client =
+        target.starts_with("ringtrue::signaling") || target == "ringtrue_sim::endpoint::logbook";
+    let line = is_of_a_client.then(|| text.strip_prefix("signaling message "))??;
     let fields = line.strip_prefix(way)?.strip_prefix(" kind=")?;
     fields.split(' ').next()
 }

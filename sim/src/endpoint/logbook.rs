@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ringtrue::audio::sink::{AudioSink, SinkEvent};
 use ringtrue::audio::track::OpusTrack;
+use ringtrue::signaling::message::CallId;
 
 use crate::determinism;
 use crate::trace::{AppEvent, EventKind, HostName, Recorder};
@@ -42,6 +43,22 @@ impl Logbook {
             self.name
         );
         self.record(event);
+    }
+
+    /// The application sends a message of this kind in this call, for the first time: what faults wait for
+    /// that strike when a peer "sends candidate 2". A [`SignalingClient`] writes it down by itself.
+    ///
+    /// [`SignalingClient`]: ringtrue::signaling::client::SignalingClient
+    pub fn said(kind: &str, call: &CallId) {
+        tracing::debug!(kind, %call, "signaling message sent");
+    }
+
+    /// The application acts on a message of this kind in this call: that it does so once is checked. A
+    /// [`SignalingClient`] writes it down by itself.
+    ///
+    /// [`SignalingClient`]: ringtrue::signaling::client::SignalingClient
+    pub fn told(kind: &str, call: &CallId) {
+        tracing::debug!(kind, %call, "signaling message received");
     }
 
     /// A call with the user `other` begins, whose tone is all that counts from now on.

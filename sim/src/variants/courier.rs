@@ -18,7 +18,7 @@ use ringtrue::signaling::channel::{PendingSend, SendOutcome, SignalingChannel};
 use ringtrue::signaling::client::{Identity, SendError, SignalingEvent};
 use ringtrue::signaling::mailbox::{Mailbox, MailboxEvent, MailboxLimits, PostId};
 use ringtrue::signaling::message::{
-    CallId, CallMessage, DeviceId, EVENT, Envelope, Frame, FrameContent, PeerName,
+    CallId, DeviceId, EVENT, Envelope, Frame, FrameContent, PeerName,
 };
 use ringtrue::signaling::socket::{
     Acknowledgement, Emit, Socket, SocketConnectError, SocketEvent, SocketEvents, SocketIo,
@@ -27,6 +27,8 @@ use ringtrue::signaling::socket::{
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
+
+use crate::endpoint::Logbook;
 
 /// What a courier does with messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +122,7 @@ impl Courier {
             device,
             habits,
             limits,
-            link: Link::Down,
+            link: Link::Opening(Vec::new()),
             socket,
             outcomes: BTreeMap::new(),
             last_number: UNKEPT,
@@ -178,8 +180,10 @@ struct Desk {
     reports: Vec<SignalingEvent>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Link {
+    /// There was no connection yet. What is said waits for the first one.
+    Opening(Vec<Envelope>),
     Up,
     Down,
 }
@@ -241,11 +245,16 @@ impl Desk {
     }
 
     fn say_once(&mut self, envelope: Envelope) {
-        let Envelope { to, call, body, .. } = envelope;
-        let kind = body.kind();
-        if self.link == Link::Down {
-            return tracing::debug!(kind, %call, "said without a connection, and lost");
+        match &mut self.link {
+            Link::Opening(waiting) => return waiting.push(envelope),
+            Link::Down => {
+                let (kind, call) = (envelope.body.kind(), &envelope.call);
+                return tracing::debug!(kind, %call, "said without a connection, and lost");
+            }
+            Link::Up => {}
         }
+        let Envelope { to, call, body, .. } = envelope;
+        Logbook::said(body.kind(), &call);
         self.last_number += 1;
         let frame = Frame {
             from: self.user.clone(),
@@ -276,7 +285,7 @@ impl Desk {
         while let Some(event) = self.mailbox.poll_event() {
             let (post, outcome) = match event {
                 MailboxEvent::Received(envelope) => {
-                    self.reports.push(SignalingEvent::Message(envelope));
+                    self.hand_up(envelope);
                     continue;
                 }
                 MailboxEvent::PathDoubted => {
@@ -305,14 +314,24 @@ impl Desk {
     fn on_socket_event(&mut self, event: SocketEvent) {
         match event {
             SocketEvent::Connected { .. } => {
-                self.link = Link::Up;
+                let before = std::mem::replace(&mut self.link, Link::Up);
                 self.mailbox.handle_connected(Instant::now());
-                self.reports.push(SignalingEvent::Connected);
+                // What is kept goes first: a description before its candidates.
+                self.carry_out();
+                let is_first = matches!(before, Link::Opening(_));
+                if let Link::Opening(waiting) = before {
+                    waiting.into_iter().for_each(|each| self.say_once(each));
+                }
+                if is_first || self.notices_drops() {
+                    self.reports.push(SignalingEvent::Connected);
+                }
             }
             SocketEvent::Disconnected { reason } => {
                 self.link = Link::Down;
                 self.mailbox.handle_disconnected();
-                self.reports.push(SignalingEvent::Disconnected { reason });
+                if self.notices_drops() || reason.is_final() {
+                    self.reports.push(SignalingEvent::Disconnected { reason });
+                }
             }
             SocketEvent::ConnectFailed { error } => self.reports.push(match error {
                 SocketConnectError::Refused(refusal) => SignalingEvent::Rejected {
@@ -339,6 +358,12 @@ impl Desk {
             }
             _ => {}
         }
+    }
+
+    /// Whether the call is told that the connection was lost and is back. Whoever keeps less knows nothing
+    /// of reconnects: they are the library's business, and no reason to look for other candidates.
+    fn notices_drops(&self) -> bool {
+        self.habits.kept == Kept::Everything
     }
 
     fn receive(&mut self, frame: Frame) {
@@ -368,21 +393,19 @@ impl Desk {
             self.habits.repeats == Repeats::HandedUp
         };
         if is_handed_up {
-            log_repeat(&envelope.body, is_new);
-            self.reports.push(SignalingEvent::Message(envelope));
+            self.hand_up(envelope);
         }
+    }
+
+    fn hand_up(&mut self, envelope: Envelope) {
+        Logbook::told(envelope.body.kind(), &envelope.call);
+        self.reports.push(SignalingEvent::Message(envelope));
     }
 
     fn take_in(&mut self, frame: Frame) {
         if let Err(error) = self.mailbox.handle_frame(Instant::now(), frame) {
             tracing::debug!(%error, "frame dropped");
         }
-    }
-}
-
-fn log_repeat(body: &CallMessage, is_new: bool) {
-    if !is_new {
-        tracing::debug!(kind = body.kind(), "a message is applied once more");
     }
 }
 

@@ -1,0 +1,135 @@
+//! Clients that are worse than the one that ships: each connects where nothing goes wrong, and each has a
+//! scenario that tells it from the good one.
+
+use ringtrue_sim::report::{Report, text};
+use ringtrue_sim::scenario::Scenario;
+use ringtrue_sim::seed::Seed;
+use ringtrue_sim::variants::Variant;
+use ringtrue_sim::world::run::{RunOptions, run};
+
+use crate::support::{check, check_all, homes, ringtrue, root, scenario_of, seeds, stdout};
+
+/// The NATs between any two of which there is a direct path.
+const CONES: [&str; 3] = ["full-cone", "address-restricted", "port-restricted"];
+
+/// The one-way delays of an access line: of fibre, of the default, of a satellite.
+const DELAYS: [&str; 4] = ["2ms", "15ms", "60ms", "270ms"];
+
+fn run_with(variant: Variant, scenario: &Scenario, seed: u64) -> Report {
+    let options = RunOptions {
+        endpoint: variant.endpoint(),
+        ..RunOptions::default()
+    };
+    run(scenario, Seed::new(seed), options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A case in which nothing goes wrong, by its number: every pair of NATs, with every delay.
+fn faultless(number: u64) -> Scenario {
+    let pick = |from: &[&'static str], round: u64| {
+        let choices = from.len() as u64;
+        let index = (number / round) % choices;
+        from[usize::try_from(index).expect("an index of a short list")]
+    };
+    let (alices, bobs) = (pick(&CONES, 1), pick(&CONES, 3));
+    let (here, there) = (pick(&DELAYS, 1), pick(&DELAYS, 5));
+    let text = homes(alices, bobs)
+        .replace(
+            "[network.a]",
+            &format!("[network.a]\nuplink = {{ delay = \"{here}\" }}"),
+        )
+        .replace(
+            "[network.b]",
+            &format!("[network.b]\nuplink = {{ delay = \"{there}\" }}"),
+        );
+    scenario_of(&(text + "[talk]\nfor = \"1s\"\n[expect]\npath = \"direct\"\n"))
+}
+
+#[test]
+fn every_variant_connects_where_nothing_goes_wrong() {
+    // RINGTRUE_SEEDS=200 runs as many of each.
+    let cases: Vec<(Variant, u64)> = Variant::ALL
+        .into_iter()
+        .flat_map(|variant| (1..=seeds(20)).map(move |number| (variant, number)))
+        .collect();
+    check_all(&cases, |(variant, number)| {
+        let report = run_with(*variant, &faultless(*number), *number);
+        let failure = || text::failure(&report, text::Colour::Off);
+        (!report.passed).then(|| format!("{variant}, case {number}: {}", failure()))
+    });
+}
+
+/// What a run of the variant in its scenario says, where the client that ships passes.
+fn symptom(variant: Variant) -> &'static str {
+    match variant {
+        Variant::NoBuffer => "expected audio within 5s of the answer, and it came after 41s",
+        Variant::BadCandidateFatal => "bob at 1.21s: Answer: there is no call",
+        Variant::NothingSentAgain => "expected audio both ways, and the call found no way through",
+        Variant::WebsocketOnly => "expected audio both ways, and the call failed",
+        Variant::FlushedTooEarly => "expected audio within 6s of the answer, and it came after 41s",
+        Variant::GenerationIgnored => "alice heard 0 % of the audio, not 90 %",
+        Variant::DuplicatesApplied => "bob was handed 2 messages offer of 1",
+        Variant::CandidatesLostOnReconnect => {
+            "expected audio within 5s of the answer, and it came after 41s"
+        }
+        Variant::Naive => "expected audio both ways, and the call found no way through",
+    }
+}
+
+#[test]
+fn every_variant_fails_for_its_own_symptom_where_the_client_that_ships_passes() {
+    for variant in Variant::ALL {
+        let path = root().join(format!("fixtures/field/{variant}.toml"));
+        let scenario = Scenario::load(&path).expect("the scenario is valid");
+        for seed in 1..=3 {
+            check(&scenario, seed);
+            let report = run_with(variant, &scenario, seed);
+            assert!(!report.passed, "{variant} passes with seed {seed}");
+            let failure = text::failure(&report, text::Colour::Off);
+            assert!(failure.contains(symptom(variant)), "{variant}: {failure}");
+        }
+    }
+}
+
+#[test]
+fn a_variant_passes_in_the_scenario_of_another_one_where_it_is_no_worse() {
+    // What keeps candidates until the call is answered keeps those that come before the offer.
+    let path = root().join("fixtures/field/no-buffer.toml");
+    let scenario = Scenario::load(&path).expect("the scenario is valid");
+    let report = run_with(Variant::FlushedTooEarly, &scenario, 1);
+    let failure = text::failure(&report, text::Colour::Off);
+    assert!(report.passed, "{failure}");
+}
+
+#[test]
+fn each_bad_candidate_beside_a_good_one_costs_nothing() {
+    for bad in ["empty-candidate", "unparsable-candidate", "mdns-candidate"] {
+        for from in ["alice", "bob"] {
+            let message = format!(
+                "[[message]]\nfrom = \"{from}\"\nkind = \"candidate\"\nbeside = \"{bad}\"\n"
+            );
+            let text = homes("port-restricted", "port-restricted") + &message;
+            let report = check(&scenario_of(&(text + "[expect]\npath = \"direct\"\n")), 1);
+            let shown = report.timeline.iter().any(|entry| entry.text.contains(bad));
+            assert!(shown, "{bad} of {from} is not in the timeline");
+        }
+    }
+}
+
+#[test]
+fn the_command_runs_a_variant_and_says_how_to_see_it_again() {
+    let file = "fixtures/field/no-buffer.toml";
+    let output = ringtrue(&["run", file, "--client", "no-buffer"]);
+    assert_eq!(output.status.code(), Some(1));
+    let replay = format!("cargo run -- run {file} --seed 1 --client no-buffer");
+    assert!(stdout(&output).contains(&replay), "{}", stdout(&output));
+}
+
+#[test]
+fn a_client_that_nobody_knows_is_wrong_usage() {
+    let output = ringtrue(&["run", "scenarios", "--client", "perfect"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    for variant in Variant::ALL {
+        assert!(said.contains(variant.as_str()), "{said}");
+    }
+}
