@@ -66,7 +66,7 @@ impl Cause {
     pub fn of_failure(scenario: &Scenario, failure: &Failure) -> Self {
         Self {
             kind: failure.cause,
-            what: generalized(scenario, &failure.message),
+            what: generalized(scenario, told(failure)),
         }
     }
 
@@ -167,6 +167,19 @@ fn telling(cause: FailureCause) -> u8 {
         // Both say that the call did not go as the scenario thought, which something else may explain.
         Kind::ScriptNotFinished => 1,
         Kind::FaultWithoutEffect => 0,
+    }
+}
+
+/// What a failure's message says of the bug. Where a client names why it found no way, that ends with
+/// what the one side saw that was the first to give up, and which side that is is a race.
+fn told(failure: &Failure) -> &str {
+    let message = &failure.message;
+    match failure.cause {
+        FailureCause::WrongOutcome | FailureCause::WrongCause | FailureCause::AudioNotKept => {
+            let what = message.split("; ").next().unwrap_or(message);
+            what.split(": local ").next().unwrap_or(what)
+        }
+        _ => message,
     }
 }
 

@@ -57,6 +57,19 @@ fn what_belongs_to_the_case_is_taken_out() {
 }
 
 #[test]
+fn what_only_one_side_saw_is_taken_out() {
+    let worked =
+        "expected audio both ways, and the call found no way through: no candidate pair worked";
+    for saw in [
+        ": local host; remote host, srflx; no STUN or TURN server answered this side",
+        ": local host, srflx; remote host; the other side learned no address from any server",
+        "",
+    ] {
+        check(&format!("{worked}{saw}"), worked);
+    }
+}
+
+#[test]
 fn words_that_are_no_numbers_stay() {
     for text in [
         "a face is not an identity",
