@@ -174,6 +174,7 @@ fn a_file_that_was_shrunk_fails_again_by_itself_and_by_its_string() {
     assert!(said(&["replay", small], 1).contains("it fails as recorded: wrong-outcome"));
     let by_word = said(&["replay", word], 1);
     assert!(by_word.contains("expected no way through"), "{by_word}");
+    assert!(by_word.contains("it fails as recorded"), "{by_word}");
     assert!(
         by_word.contains(&format!("replay {word} --seed 17")),
         "{by_word}"

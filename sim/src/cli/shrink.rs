@@ -62,7 +62,11 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
             Scenario::parse(out, &text).map_err(LoadError::from)?;
             let cannot = CliError::cannot(format!("write {}", out.display()));
             fs::write(out, &text).map_err(cannot)?;
-            summarize(&case, &cause, &shrunk, out);
+            summarize(&cause, &shrunk, out);
+            // With the failure that the file holds on to, so that it can be compared anywhere.
+            if let Ok(word) = SeedString::new(&text, case.seed, case.client) {
+                print_line(&format!("or, anywhere: ringtrue replay {word}"));
+            }
         }
     }
     Ok(EXIT_EXPECTED)
@@ -111,7 +115,7 @@ fn shrunk(arguments: &Arguments, case: &Case, cause: &Cause) -> Result<Shrunk, C
     shrunk.map_err(|error| CliError::Other(error.to_string()))
 }
 
-fn summarize(case: &Case, cause: &Cause, shrunk: &Shrunk, out: &Path) {
+fn summarize(cause: &Cause, shrunk: &Shrunk, out: &Path) {
     for edit in &shrunk.edits {
         print_line(&format!("  {edit}"));
     }
@@ -126,7 +130,4 @@ fn summarize(case: &Case, cause: &Cause, shrunk: &Shrunk, out: &Path) {
         text::count(runs, "run"),
     ));
     print_line(&format!("see it again: ringtrue replay {}", out.display()));
-    if let Ok(word) = SeedString::new(&shrunk.text, case.seed, case.client.clone()) {
-        print_line(&format!("or, anywhere: ringtrue replay {word}"));
-    }
 }
