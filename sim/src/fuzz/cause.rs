@@ -91,7 +91,7 @@ impl Cause {
         let cut = self.what.strip_suffix('…').unwrap_or(&self.what);
         for (start, word) in words(cut).chain([(cut.len(), "")]) {
             let is_end = word.is_empty();
-            if is_end || PLACEHOLDERS.iter().any(|placeholder| word == *placeholder) {
+            if is_end || PLACEHOLDERS.contains(&word) {
                 let part = cut[begin..start].trim();
                 if part.len() > longest.len() {
                     longest = part;
