@@ -30,6 +30,10 @@ const UNITS: [&str; 11] = [
     "ns", "µs", "us", "ms", "s", "min", "m", "h", "%", "bytes", "B",
 ];
 
+/// Words before what tells one thing from another, where that is in quotes or after an equals sign: such a
+/// text can be any.
+const IDENTIFIED: [&str; 6] = ["generation", "ufrag", "pwd", "call", "id", "sid"];
+
 /// A text of hexadecimal digits from this length on is an identity, where it has a digit.
 const LEAST_IDENTITY: usize = 8;
 
@@ -188,6 +192,7 @@ fn generalized(scenario: &Scenario, message: &str) -> String {
     let mut general = String::new();
     let mut end = 0;
     let mut after_number = false;
+    let mut before = "";
     for (start, word) in words(message) {
         let between = &message[end..start];
         end = start + word.len();
@@ -196,7 +201,13 @@ fn generalized(scenario: &Scenario, message: &str) -> String {
         if goes_with_number && UNITS.contains(&word) {
             continue;
         }
-        let general_word = general_word(scenario, word);
+        let is_identity = IDENTIFIED.contains(&before) && between.contains(['=', '"']);
+        let general_word = if is_identity {
+            IDENTITY.to_owned()
+        } else {
+            general_word(scenario, word)
+        };
+        before = word;
         let is_number = general_word == NUMBER;
         if !(goes_with_number && is_number) {
             general.push_str(between);
