@@ -51,6 +51,7 @@
 //! | [`check::oracle`] | what has to come of a call, from the networks alone |
 //! | [`probe`] | what a STUN client can tell of the NAT that it is behind (RFC 5780) |
 //! | [`matrix`] | every kind of NAT against every other, each cell a scenario |
+//! | [`fuzz`] | failures: their classes, their least scenarios, and seed strings |
 //! | [`report`] | what came of a run, for people and for programs |
 //! | [`cli`] | the `ringtrue` command |
 //!

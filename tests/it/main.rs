@@ -20,6 +20,7 @@ mod recovery;
 mod returns;
 mod scenario;
 mod serve;
+mod shrinking;
 mod signaling;
 mod strikes;
 mod support;

@@ -1,5 +1,6 @@
 //! Scenario files: what the good ones mean, and what is said about the bad ones.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,10 +10,12 @@ use proptest::prelude::*;
 use ringtrue_sim::net::firewall::Passage;
 use ringtrue_sim::net::link::LinkPair;
 use ringtrue_sim::net::nat::NatPreset;
+use ringtrue_sim::report::{Failure, FailureCause};
 use ringtrue_sim::scenario::model::{
     Action, CallPath, Expectation, NatBox, ScriptStep, ServerState, Trigger,
 };
 use ringtrue_sim::scenario::{LoadError, Rendering, Scenario, load_paths};
+use ringtrue_sim::seed::Seed;
 use tempfile::TempDir;
 
 const GOOD: &str = r#"about = "Two homes talk."
@@ -295,6 +298,77 @@ fn an_empty_about_is_an_error() {
 #[test]
 fn a_missing_about_is_an_error() {
     assert_snapshot!(mistake("about = \"Two homes talk.\"", ""));
+}
+
+const FAILS: &str = r#"
+[fails]
+client = "naive"
+seed = 17
+cause = "wrong-outcome"
+says = "there is none"
+"#;
+
+#[test]
+fn a_scenario_can_hold_on_to_a_failure() {
+    let story = "story = \"\"\"\nAlice was on a train.\n[It] was late.\n\"\"\"\nsource = \"an issue of 2019\"\n";
+    let scenario = parse(&format!("{story}{GOOD}{FAILS}"));
+    let told = scenario.story.as_deref();
+    assert_eq!(told, Some("Alice was on a train.\n[It] was late."));
+    assert_eq!(scenario.source.as_deref(), Some("an issue of 2019"));
+    let fails = scenario.fails.expect("it is in the text");
+    assert_eq!(fails.client.to_string(), "naive");
+    assert_eq!(fails.seed, Seed::new(17));
+    let failure = |cause, message: &str| Failure::new(cause, message.to_owned());
+    let wrong = FailureCause::WrongOutcome;
+    assert!(fails.is(&failure(wrong, "expected audio, and there is none")));
+    assert!(!fails.is(&failure(wrong, "expected no audio, and there is some")));
+    assert!(!fails.is(&failure(FailureCause::TooLate, "there is none")));
+    let plain = parse(GOOD);
+    assert_eq!((plain.story, plain.source, plain.fails), (None, None, None));
+}
+
+/// What is said of a failure to hold on to with one mistake in it.
+fn with_fails(good: &str, bad: &str) -> String {
+    assert!(FAILS.contains(good), "{good:?} is not in the failure");
+    errors(&format!("{GOOD}{}", FAILS.replacen(good, bad, 1)))
+}
+
+#[test]
+fn failures_to_hold_on_to_that_cannot_be_are_errors() {
+    let all = [
+        with_fails("wrong-outcome", "wrong-outcom"),
+        with_fails("17", "-1"),
+        with_fails("17", "\"17\""),
+        with_fails("naive", "Naive client"),
+        with_fails("there is none", " "),
+        with_fails("says", "message"),
+        errors(&format!("{GOOD}[fails]\n")),
+        errors(&format!("fails = 17\n{GOOD}")),
+        errors(&format!("story = \"\"\nsource = \"a\\nb\"\n{GOOD}")),
+    ];
+    assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn a_scenario_without_a_directory_plays_the_tones_of_the_program() {
+    let alone = |text: &str| Scenario::parse_alone(Path::new("alone.toml"), text);
+    let scenario = alone(GOOD).expect("a valid scenario");
+    assert_eq!(scenario.tracks, renamed(parse(GOOD).tracks));
+    let other = GOOD.replace(
+        "network = \"home-a\"",
+        "network = \"home-a\"\nplays = \"voice.opus\"",
+    );
+    let invalid = alone(&other).expect_err("there is no such tone");
+    assert_snapshot!(invalid.render(Rendering::Plain));
+}
+
+/// Tracks by the names of their files, without the directory.
+fn renamed<T>(tracks: BTreeMap<PathBuf, T>) -> BTreeMap<PathBuf, T> {
+    let name = |path: PathBuf| PathBuf::from(path.file_name().expect("a file"));
+    tracks
+        .into_iter()
+        .map(|(path, track)| (name(path), track))
+        .collect()
 }
 
 #[test]

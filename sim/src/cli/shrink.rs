@@ -37,24 +37,31 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
-    let case = arguments.case.read()?;
-    let report = run(&case.scenario, case.seed, RunOptions::default())?;
-    let Some(cause) = cause_to_keep(&case.scenario, &report) else {
+    let given = arguments.case.read()?;
+    let report = run(&given.scenario, given.seed, RunOptions::default())?;
+    let Some(cause) = cause_to_keep(&given.scenario, &report) else {
         print_line(&format!(
             "{} passes with seed {}, so there is nothing to shrink",
-            report.scenario, case.seed
+            report.scenario, given.seed
         ));
         return Ok(EXIT_UNEXPECTED);
     };
-    let shrunk = shrunk(arguments, &case, &cause)?;
-    let scenario = case
+    let shrunk = shrunk(arguments, &given, &cause)?;
+    let scenario = given
         .read_as_this(&shrunk.text)
         .expect("the search keeps valid scenarios only");
-    let report = run(&scenario, case.seed, RunOptions::default())?;
+    let report = run(&scenario, given.seed, RunOptions::default())?;
     let out = arguments.out.as_deref();
     let file = out.unwrap_or(Path::new("FILE"));
-    let text = record::write(&shrunk.text, &scenario, &report, &cause, &case.client, file)
-        .map_err(|error| CliError::Other(error.to_string()))?;
+    let text = record::write(
+        &shrunk.text,
+        &scenario,
+        &report,
+        &cause,
+        &given.client,
+        file,
+    )
+    .map_err(|error| CliError::Other(error.to_string()))?;
     match out {
         None => print_line(text.trim_end()),
         Some(out) => {
@@ -62,7 +69,11 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
             Scenario::parse(out, &text).map_err(LoadError::from)?;
             let cannot = CliError::cannot(format!("write {}", out.display()));
             fs::write(out, &text).map_err(cannot)?;
-            summarize(&case, &cause, &shrunk, out);
+            summarize(&cause, &shrunk, out);
+            // With the failure that the file holds on to, so that it can be compared anywhere.
+            if let Ok(word) = SeedString::new(&text, given.seed, given.client) {
+                print_line(&format!("or, anywhere: ringtrue replay {word}"));
+            }
         }
     }
     Ok(EXIT_EXPECTED)
@@ -82,7 +93,7 @@ fn cause_to_keep(scenario: &Scenario, report: &Report) -> Option<Cause> {
     clippy::disallowed_methods,
     reason = "how long the user wants to wait is real time"
 )]
-fn shrunk(arguments: &Arguments, case: &Case, cause: &Cause) -> Result<Shrunk, CliError> {
+fn shrunk(arguments: &Arguments, given: &Case, cause: &Cause) -> Result<Shrunk, CliError> {
     let end = Instant::now().checked_add(arguments.time);
     let bar = progress::counter("run");
     let fails = |scenario: &Scenario, seed: Seed| {
@@ -96,9 +107,9 @@ fn shrunk(arguments: &Arguments, case: &Case, cause: &Cause) -> Result<Shrunk, C
         causes.find(|each| each == cause)
     };
     let failing = Failing {
-        text: &case.text,
-        read: &|text| case.read_as_this(text),
-        seed: case.seed,
+        text: &given.text,
+        read: &|text| given.read_as_this(text),
+        seed: given.seed,
         cause,
     };
     let budget = Budget {
@@ -111,7 +122,7 @@ fn shrunk(arguments: &Arguments, case: &Case, cause: &Cause) -> Result<Shrunk, C
     shrunk.map_err(|error| CliError::Other(error.to_string()))
 }
 
-fn summarize(case: &Case, cause: &Cause, shrunk: &Shrunk, out: &Path) {
+fn summarize(cause: &Cause, shrunk: &Shrunk, out: &Path) {
     for edit in &shrunk.edits {
         print_line(&format!("  {edit}"));
     }
@@ -126,7 +137,4 @@ fn summarize(case: &Case, cause: &Cause, shrunk: &Shrunk, out: &Path) {
         text::count(runs, "run"),
     ));
     print_line(&format!("see it again: ringtrue replay {}", out.display()));
-    if let Ok(word) = SeedString::new(&shrunk.text, case.seed, case.client.clone()) {
-        print_line(&format!("or, anywhere: ringtrue replay {word}"));
-    }
 }

@@ -30,6 +30,10 @@ const UNITS: [&str; 11] = [
     "ns", "µs", "us", "ms", "s", "min", "m", "h", "%", "bytes", "B",
 ];
 
+/// Words before what tells one thing from another, where that is in quotes or after an equals sign: such a
+/// text can be any.
+const IDENTIFIED: [&str; 6] = ["generation", "ufrag", "pwd", "call", "id", "sid"];
+
 /// A text of hexadecimal digits from this length on is an identity, where it has a digit.
 const LEAST_IDENTITY: usize = 8;
 
@@ -66,7 +70,7 @@ impl Cause {
     pub fn of_failure(scenario: &Scenario, failure: &Failure) -> Self {
         Self {
             kind: failure.cause,
-            what: generalized(scenario, &failure.message),
+            what: generalized(scenario, told(failure)),
         }
     }
 
@@ -91,7 +95,7 @@ impl Cause {
         let cut = self.what.strip_suffix('…').unwrap_or(&self.what);
         for (start, word) in words(cut).chain([(cut.len(), "")]) {
             let is_end = word.is_empty();
-            if is_end || PLACEHOLDERS.iter().any(|placeholder| word == *placeholder) {
+            if is_end || PLACEHOLDERS.contains(&word) {
                 let part = cut[begin..start].trim();
                 if part.len() > longest.len() {
                     longest = part;
@@ -170,11 +174,25 @@ fn telling(cause: FailureCause) -> u8 {
     }
 }
 
+/// What a failure's message says of the bug. Where a client names why it found no way, that ends with
+/// what the one side saw that was the first to give up, and which side that is is a race.
+fn told(failure: &Failure) -> &str {
+    let message = &failure.message;
+    match failure.cause {
+        FailureCause::WrongOutcome | FailureCause::WrongCause | FailureCause::AudioNotKept => {
+            let what = message.split("; ").next().unwrap_or(message);
+            what.split(": local ").next().unwrap_or(what)
+        }
+        _ => message,
+    }
+}
+
 /// `message` in one line without what belongs to the case.
 fn generalized(scenario: &Scenario, message: &str) -> String {
     let mut general = String::new();
     let mut end = 0;
     let mut after_number = false;
+    let mut before = "";
     for (start, word) in words(message) {
         let between = &message[end..start];
         end = start + word.len();
@@ -183,7 +201,13 @@ fn generalized(scenario: &Scenario, message: &str) -> String {
         if goes_with_number && UNITS.contains(&word) {
             continue;
         }
-        let general_word = general_word(scenario, word);
+        let is_identity = IDENTIFIED.contains(&before) && between.contains(['=', '"']);
+        let general_word = if is_identity {
+            IDENTITY.to_owned()
+        } else {
+            general_word(scenario, word)
+        };
+        before = word;
         let is_number = general_word == NUMBER;
         if !(goes_with_number && is_number) {
             general.push_str(between);

@@ -90,6 +90,23 @@ fn fails(
     Ok(fails)
 }
 
+/// The message without lines of the file that was run, which are others in the one that is written.
+fn without_places(message: &str) -> String {
+    let mut text = message.to_owned();
+    for (before, after) in [(" on line ", ""), (" (line ", ")")] {
+        while let Some(start) = text.find(before) {
+            let rest = &text[start + before.len()..];
+            let number = rest.find(|c: char| !c.is_ascii_digit());
+            let (number, rest) = rest.split_at(number.unwrap_or(rest.len()));
+            let Some(rest) = rest.strip_prefix(after).filter(|_| !number.is_empty()) else {
+                break;
+            };
+            text = format!("{}{rest}", &text[..start]);
+        }
+    }
+    text
+}
+
 fn header(report: &Report, client: &ClientName, file: &Path) -> String {
     let mut text = String::new();
     let mut comment = |line: &str| {
@@ -102,7 +119,8 @@ fn header(report: &Report, client: &ClientName, file: &Path) -> String {
         report.seed
     ));
     for failure in &report.failures {
-        for (index, line) in failure.message.lines().enumerate() {
+        let message = without_places(&failure.message);
+        for (index, line) in message.lines().enumerate() {
             match index {
                 0 => comment(&format!("- {}: {line}", failure.cause)),
                 _ => comment(&format!("  {line}")),
@@ -111,4 +129,31 @@ fn header(report: &Report, client: &ClientName, file: &Path) -> String {
     }
     comment(&format!("See it again: ringtrue replay {}", file.display()));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_another_file_are_not_told() {
+        for (message, expected) in [
+            (
+                "the fault rebinding a on line 12 never began",
+                "the fault rebinding a never began",
+            ),
+            (
+                "it was never delivered (line 9), so",
+                "it was never delivered, so",
+            ),
+            ("he waits on line 3 and on line 4", "he waits and"),
+            (
+                "he waits on line all day (line",
+                "he waits on line all day (line",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(without_places(message), expected);
+        }
+    }
 }

@@ -52,8 +52,26 @@ fn what_belongs_to_the_case_is_taken_out() {
         "run `case-17` failed: panicked at src/call/state.rs:12:5: index 7 of turn-2",
         "run `SCENARIO` failed: panicked at src/call/state.rs:12:5: index N of turn-N",
     );
+    check(
+        "description for generation \"aBcdEf\" is set, ufrag=XyZw call=abcdef trouble=PathFailed",
+        "description for generation \"ID\" is set, ufrag=ID call=ID trouble=PathFailed",
+    );
+    check("this call is new", "this call is new");
     check("two\n  lines", "two lines");
     check("", "");
+}
+
+#[test]
+fn what_only_one_side_saw_is_taken_out() {
+    let worked =
+        "expected audio both ways, and the call found no way through: no candidate pair worked";
+    for saw in [
+        ": local host; remote host, srflx; no STUN or TURN server answered this side",
+        ": local host, srflx; remote host; the other side learned no address from any server",
+        "",
+    ] {
+        check(&format!("{worked}{saw}"), worked);
+    }
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub(super) fn with_smaller_count(table: &Table) -> Vec<Edit> {
 /// Whether the scenario is simpler without it. Networks, peers and entries of lists go elsewhere.
 fn may_go(path: &Path) -> bool {
     match path.keys()[..] {
-        ["network" | "peer"] | ["network" | "peer", _] | ["fault" | "message"] => false,
+        ["network" | "peer" | "fault" | "message"] | ["network" | "peer", _] => false,
         ["fault" | "message", key] => !LIMITS.contains(&key),
         _ => true,
     }
