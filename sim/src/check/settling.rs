@@ -16,7 +16,7 @@ use super::oracle::{Prediction, Reach, of_scenario};
 use super::path_loss::{path_losses, places};
 use crate::fault::Begin;
 use crate::report::{Failure, FailureCause, Outcome};
-use crate::scenario::model::{Action, CallPath, Expectation, Scenario, Trigger};
+use crate::scenario::model::{Action, CallPath, CandidateType, Expectation, Scenario, Trigger};
 use crate::scenario::value::format_duration;
 use crate::trace::{AppEvent, FaultPhase, MessagePhase};
 
@@ -158,7 +158,7 @@ pub fn unsettled(
     if let Some(ended) = ended_by_itself(call, audio + terms.kept_for) {
         failures.push(ended);
     }
-    if let (Some(prediction), Some(path)) = (prediction, path_at_the_end(call)) {
+    if let (Some(prediction), Some(path)) = (prediction, path_at_the_end(call, facts)) {
         let allowed = match prediction.reach {
             Reach::Direct => CallPath::Direct,
             Reach::Relayed | Reach::Unreachable => CallPath::Relayed,
@@ -347,6 +347,23 @@ fn still_in_a_call(facts: &Facts, healed: Duration, terms: Terms) -> Option<Fail
     Some(Failure::new(FailureCause::WrongOutcome, message))
 }
 
-fn path_at_the_end(call: &LastCall) -> Option<CallPath> {
-    (call.selected.len() == 2).then(|| CallPath::of(&call.selected))
+/// The path that audio takes in the end. Each side may have selected a pair of its own, so that both ends
+/// of both count.
+fn path_at_the_end(call: &LastCall, facts: &Facts) -> Option<CallPath> {
+    let mut relayed = false;
+    for peer in &call.peers {
+        let of_peer = facts.app.iter().rev();
+        let ends = of_peer
+            .filter(|fact| *fact.peer == **peer)
+            .find_map(|fact| match fact.event {
+                AppEvent::PathSelected { local, remote } => Some([local, remote]),
+                _ => None,
+            });
+        relayed |= ends?.contains(&CandidateType::Relayed);
+    }
+    Some(if relayed {
+        CallPath::Relayed
+    } else {
+        CallPath::Direct
+    })
 }

@@ -6,7 +6,7 @@ use ringtrue::config::{ClientConfig, TransportPolicy};
 
 use super::{Availability, Layer, Prediction, Reach, Servers, Side, World};
 use crate::net::firewall::{Passage, TcpPassage};
-use crate::net::nat::{Filtering, Hairpin};
+use crate::net::nat::{Filtering, Hairpin, Mapping, NatConfig, PortAllocation};
 use crate::scenario::model::{Network, Scenario, ServerState};
 
 /// The port of the TURN servers over TCP that the client knows of: the one that firewalls leave open.
@@ -72,7 +72,7 @@ fn gateway(name: &str, network: &Network) -> Layer {
     let layer = match &network.nat {
         Some(nat) => Layer::nat(
             name,
-            nat.config.mapping,
+            mapping(&nat.config),
             nat.config.filtering,
             nat.config.hairpin,
         ),
@@ -82,6 +82,17 @@ fn gateway(name: &str, network: &Network) -> Layer {
         },
     };
     passages(layer, network)
+}
+
+/// A port that is kept for every destination, unless another host has it, is one mapping to a host that
+/// is alone.
+fn mapping(nat: &NatConfig) -> Mapping {
+    match nat.port_allocation {
+        PortAllocation::Overlapping | PortAllocation::Overloading => Mapping::EndpointIndependent,
+        PortAllocation::Preserving | PortAllocation::Sequential | PortAllocation::Random => {
+            nat.mapping
+        }
+    }
 }
 
 fn firewall(name: &str, network: &Network) -> Layer {

@@ -18,7 +18,13 @@ pub(super) fn faults(story: &Story) -> impl Strategy<Value = Vec<FaultCase>> + u
         .into_iter()
         .map(|kind| {
             let strikes = proptest::collection::vec(fault(kind, story), 1..=2);
-            proptest::option::weighted(ON, strikes)
+            // Only a caller can be killed before there is audio, so that it has to come more often.
+            let on = if kind == FaultName::AppKill {
+                2.0 * ON
+            } else {
+                ON
+            };
+            proptest::option::weighted(on, strikes)
         })
         .collect();
     let all = kinds.prop_map(|kinds| kinds.into_iter().flatten().flatten().collect::<Vec<_>>());
@@ -32,11 +38,13 @@ pub(super) fn faults(story: &Story) -> impl Strategy<Value = Vec<FaultCase>> + u
 /// none of an app or network that another fault of the case takes away.
 #[must_use]
 pub(super) fn compatible(
-    faults: Vec<FaultCase>,
+    mut faults: Vec<FaultCase>,
     places: &[Place; 2],
     servers: Option<&ServersCase>,
     story: &Story,
 ) -> Vec<FaultCase> {
+    // A kill excludes most others, so that it has to come before them to come at all.
+    faults.sort_by_key(|fault| fault.kind != FaultName::AppKill.as_str());
     let mut kept: Vec<FaultCase> = Vec::new();
     let has_turn = servers.is_none_or(|servers| servers.turn.is_none());
     for fault in faults {
