@@ -124,9 +124,10 @@ pub struct SignalingConfig {
     /// polling moves to WebSocket later if that is in the list too. Without polling such a network
     /// lets no call pass; with polling first, every call starts with requests that it could save.
     pub transports: Vec<TransportKind>,
-    /// What each transport but the last may take for TLS, HTTP and the open packet before the next
-    /// one is tried. Default 6 s: some fifteen round trips over a satellite. Less gives WebSocket up
-    /// on slow links that would carry it; more leaves a client behind a proxy that swallows upgrades
+    /// What each transport may take for TLS, HTTP and the open packet before the next one is tried, and
+    /// after the last one the first again: a connection that died meanwhile, as with a gateway that
+    /// restarts, says nothing. Default 6 s: some fifteen round trips over a satellite. Less gives WebSocket
+    /// up on slow links that would carry it; more leaves a client behind a proxy that swallows upgrades
     /// unreachable for longer.
     pub transport_patience: Duration,
     /// Which certificates a server may show. Default Mozilla's list of roots, as it was when the

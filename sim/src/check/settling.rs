@@ -54,8 +54,12 @@ pub type Losses = BTreeMap<String, PathLoss>;
 /// count either.
 #[must_use]
 pub fn healed_at(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Duration {
-    let over = match (script_hangs_up(scenario), call.over) {
-        (false, Some(over)) => over,
+    let hung_up = facts.app.iter().find(|fact| {
+        let reason = EndReason::HungUp;
+        fact.event == AppEvent::Ended { reason }
+    });
+    let over = match hung_up {
+        Some(fact) if !script_hangs_up(scenario) => fact.at,
         _ => Duration::MAX,
     };
     let faults = scenario.faults.iter().enumerate();

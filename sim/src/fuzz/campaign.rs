@@ -114,8 +114,9 @@ impl Campaign {
             CaseKind::Faulty => draw(&strategy::scenarios(), &mut runner),
             CaseKind::FaultFree => draw(&strategy::fault_free(), &mut runner),
         };
-        let seed = self.seed.stream(&format!("run {number}")).next_u64();
-        (case, Seed::new(seed))
+        // Short, so that it is easily told.
+        let seed = self.seed.stream(&format!("run {number}")).next_u32();
+        (case, Seed::new(u64::from(seed)))
     }
 
     /// Runs it, and hands over what came of each case in the order of the cases.

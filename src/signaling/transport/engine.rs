@@ -34,12 +34,19 @@ pub struct EngineOptions {
     pub transports: Vec<TransportKind>,
     /// The limit on the whole attempt: name, TCP, TLS, HTTP and open packet, of all transports.
     pub timeout: Duration,
-    /// What every transport but the last may take from the moment that TCP is up.
+    /// What each try of a transport may take from the moment that TCP is up, but for the last one.
     pub transport_patience: Duration,
     /// Which certificates are accepted.
     pub trust: TlsTrust,
     /// How long after a failed WebSocket the next probe comes. [`PROBE_AGAIN_AFTER`] by default.
     pub probe_again_after: Duration,
+}
+
+/// Whether a transport of the last round might have come up on another connection: it was not refused,
+/// nothing was heard at all.
+fn ran_out_of_patience(failures: &[(TransportKind, ConnectError)], count: usize) -> bool {
+    let mut last_round = failures.iter().rev().take(count);
+    last_round.any(|(_, error)| matches!(error, ConnectError::TimedOut { .. }))
 }
 
 /// An open session. Dropping it closes every stream it has.
@@ -109,8 +116,9 @@ impl EngineOptions {
 }
 
 impl Engine {
-    /// Opens a session. The transports are tried in order within one attempt; a failure below all of
-    /// them (name, TCP, certificate) ends it at once. An attempt that fails or is dropped closes its
+    /// Opens a session. The transports are tried in order within one attempt, and again from the first
+    /// one where the network has swallowed something of a try; a failure below all of them (name, TCP,
+    /// certificate) ends it at once. An attempt that fails or is dropped closes its
     /// streams, and each transport's are closed before the next one is tried.
     ///
     /// # Errors
@@ -125,9 +133,16 @@ impl Engine {
         let limit = options.timeout;
         let deadline = Instant::now() + limit;
         let mut failures = Vec::new();
-        for (index, transport) in options.transports.iter().enumerate() {
-            let is_last = index + 1 == options.transports.len();
-            let patience = (!is_last).then_some(options.transport_patience);
+        let count = options.transports.len();
+        for (index, transport) in options.transports.iter().cycle().enumerate() {
+            let is_first_of_round = index % count == 0 && index > 0;
+            if is_first_of_round && !ran_out_of_patience(&failures, count) {
+                break;
+            }
+            // The last try may take what is left.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let patience = options.transport_patience;
+            let patience = (left > patience * 2).then_some(patience);
             let mut phase = ConnectPhase::Resolve;
             let attempt = Attempt {
                 dialer: &dialer,
