@@ -59,7 +59,7 @@ pub fn healed_at(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Duratio
         fact.event == AppEvent::Ended { reason }
     });
     let over = match hung_up {
-        Some(fact) if !script_hangs_up(scenario) => fact.at,
+        Some(fact) if !script_hung_up(scenario, facts) => fact.at,
         _ => Duration::MAX,
     };
     let faults = scenario.faults.iter().enumerate();
@@ -147,7 +147,7 @@ pub fn unsettled(
         return vec![Failure::new(FailureCause::ScriptNotFinished, message)];
     }
     let healed = healed_at(scenario, call, facts);
-    if script_hangs_up(scenario) {
+    if script_hung_up(scenario, facts) {
         return still_in_a_call(facts, healed, terms).into_iter().collect();
     }
     let prediction = prediction(scenario, call, facts);
@@ -184,12 +184,21 @@ pub fn prediction(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Option
     of_scenario::predict(scenario, &call.peers, &places(scenario, facts))
 }
 
-/// Whether somebody hangs up who does not wait for the call to settle.
-#[must_use]
-pub fn script_hangs_up(scenario: &Scenario) -> bool {
-    scenario.script.iter().any(|step| {
-        step.action == Action::HangUp && !matches!(step.trigger, Trigger::AfterSettling(_))
-    })
+/// Whether somebody has hung up who did not wait for the call to settle.
+fn script_hung_up(scenario: &Scenario, facts: &Facts) -> bool {
+    let mut steps = scenario.script.iter();
+    steps.any(|step| step.action == Action::HangUp && is_due(step.trigger, facts).is_some())
+}
+
+/// When a step of the script is taken that does not wait for the call to settle; `None` while what it
+/// waits for has not happened.
+fn is_due(trigger: Trigger, facts: &Facts) -> Option<Duration> {
+    match trigger {
+        Trigger::At(at) => Some(at),
+        Trigger::AfterRinging(wait) => Some(facts.first_ringing()? + wait),
+        Trigger::AfterAudio(wait) => Some(facts.audio_on_both_sides()? + wait),
+        Trigger::AfterSettling(_) => None,
+    }
 }
 
 fn due(begin: &Begin, facts: &Facts) -> Option<Duration> {
