@@ -289,7 +289,7 @@ impl Session {
             {
                 let aim = match aim {
                     OfferAim::Upgrade => Aim::Upgrade,
-                    OfferAim::Call | OfferAim::Restart => Aim::Restart,
+                    OfferAim::Call | OfferAim::Restart | OfferAim::Unknown => Aim::Restart,
                 };
                 recovery.handle_remote_attempt(Instant::now(), aim);
             }
