@@ -394,8 +394,16 @@ impl Desk {
         } else {
             self.habits.repeats == Repeats::HandedUp
         };
-        if is_handed_up {
+        if is_handed_up && is_new {
             self.hand_up(envelope);
+        } else if is_handed_up {
+            // An offer that rings is repeated by design, so a repetition alone is no failure. What comes
+            // of it is.
+            tracing::debug!(
+                kind = envelope.body.kind(),
+                "a message is applied once more"
+            );
+            self.reports.push(SignalingEvent::Message(envelope));
         }
     }
 
