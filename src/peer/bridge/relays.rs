@@ -78,6 +78,8 @@ struct Allocation {
     /// What the server has refused a permission for: asking again would be in vain.
     refused: BTreeSet<IpAddr>,
     channels: BTreeMap<u16, Channel>,
+    /// The server has said that it is made.
+    granted: bool,
     /// The agent has given it up.
     abandoned: bool,
 }
@@ -178,12 +180,20 @@ impl Relays {
                     .allocations
                     .get(&key)
                     .is_some_and(|each| each.abandoned);
-            // The server has granted it, and its answer was lost. It says so to the repeated request
-            // instead of granting it again, and the agent gives the server up.
-            let is_lost = header.is_allocate_error()
-                && is_mismatch(&packet.payload)
-                && self.allocations.contains_key(&key);
-            if is_lost {
+            if header.is_allocate_success()
+                && let Some(allocation) = self.allocations.get_mut(&key)
+            {
+                allocation.granted = true;
+            }
+            // The server answers a repeated request so, instead of granting it again. Where its first
+            // answer has come, on a path slower than the repetition, all is well. Where that was lost, the
+            // agent gives the server up.
+            let is_of_repetition = header.is_allocate_error() && is_mismatch(&packet.payload);
+            let allocation = self.allocations.get(&key).filter(|_| is_of_repetition);
+            if allocation.is_some_and(|allocation| allocation.granted) {
+                return ForWhom::Bridge;
+            }
+            if allocation.is_some() {
                 let release = self.release(now, key);
                 self.ready.extend(release);
             }
@@ -302,6 +312,7 @@ impl Relays {
                 login,
                 refused: BTreeSet::new(),
                 channels: BTreeMap::new(),
+                granted: false,
                 abandoned: false,
             };
             self.allocations.insert(key, allocation);

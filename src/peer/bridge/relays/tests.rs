@@ -291,6 +291,19 @@ fn an_allocation_whose_grant_was_lost_is_released() {
 }
 
 #[test]
+fn a_repetition_that_the_server_refuses_costs_no_allocation_that_was_granted() {
+    let now = Instant::now();
+    let mut relays = relays(now);
+    let allocate = packet(9, request(METHOD_ALLOCATE, Vec::new()));
+    let granted = answer(&allocate, None);
+    assert_eq!(relays.inbound(now, &granted), ForWhom::Agent);
+    let exists = answer(&allocate, Some(CODE_ALLOC_MISMATCH));
+    assert_eq!(relays.inbound(now, &exists), ForWhom::Bridge);
+    assert!(relays.all_released());
+    assert_eq!(relays.due(now), []);
+}
+
+#[test]
 fn an_allocation_that_is_refreshed_is_the_agents_business() {
     let now = Instant::now();
     let mut relays = relays(now);
