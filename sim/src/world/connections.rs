@@ -8,7 +8,7 @@
 //! it is lost and sent again, and the other end hears of the cut when it has got it. Nothing reaches
 //! the end at which the frame was seen any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -35,6 +35,9 @@ pub struct End {
 #[derive(Debug, Default)]
 pub struct Connections {
     ends: BTreeMap<End, Connection>,
+    /// Every end that somebody has connected to. A kernel may hold one for long after both ends have
+    /// closed, while the last acknowledgment does not arrive.
+    accepted: BTreeSet<End>,
     taps: Vec<Tap>,
     events: Vec<(HostId, WireEvent)>,
 }
@@ -168,6 +171,7 @@ impl Connections {
                 ..Connection::default()
             };
             self.ends.insert(to, connection);
+            self.accepted.insert(to);
         }
         let connection = self.ends.entry(to).or_default();
         if connection.broken.is_some() {
@@ -273,18 +277,19 @@ impl Connections {
         (told, ends.len())
     }
 
-    /// What the kernel of `host` is told so that nothing is left of its connections, those that linger
-    /// because the other end says nothing any more among them.
+    /// What the kernel of `host` is told so that nothing is left of the connections that it has accepted,
+    /// those that linger because the other end says nothing any more among them.
     pub fn clear(&mut self, host: HostId) -> Vec<KernelPacket> {
-        let of_host = self.ends.keys().filter(|end| end.host == host);
-        let ends: Vec<End> = of_host.copied().collect();
-        ends.iter()
-            .flat_map(|end| {
-                let packets = self.tell(*end, Breakage::Rst);
-                self.ends.remove(end);
-                packets
-            })
-            .collect()
+        let of_host: Vec<End> = self
+            .accepted
+            .extract_if(.., |end| end.host == host)
+            .collect();
+        let told = of_host.into_iter().map(|end| {
+            self.ends.remove(&end);
+            // A reset is taken whatever its number.
+            end.packet(0, 0, reset())
+        });
+        told.collect()
     }
 
     /// How many connections of `host` are open.
