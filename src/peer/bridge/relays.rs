@@ -19,7 +19,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::request::{Ask, Login};
-use super::stun::{Header, channel_number, is_mismatch, lifetime, peers, send_indication};
+use super::stun::{
+    Header, channel_number, is_challenge, is_mismatch, lifetime, peers, send_indication,
+};
 use super::traffic::Packet;
 use crate::config::Credentials;
 use crate::peer::servers::Transport;
@@ -196,6 +198,14 @@ impl Relays {
             if allocation.is_some() {
                 let release = self.release(now, key);
                 self.ready.extend(release);
+            }
+            // The agent gives up a server that refuses it. What the server grants to the repeated request
+            // a moment later, nobody wants any more.
+            if header.is_allocate_error()
+                && !is_challenge(&packet.payload)
+                && let Some(allocation) = self.allocations.get_mut(&key)
+            {
+                allocation.abandoned = true;
             }
             if !is_late {
                 return ForWhom::Agent;

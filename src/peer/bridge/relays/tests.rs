@@ -304,6 +304,20 @@ fn a_repetition_that_the_server_refuses_costs_no_allocation_that_was_granted() {
 }
 
 #[test]
+fn what_is_granted_to_the_repetition_of_a_refused_request_is_released() {
+    let now = Instant::now();
+    let mut relays = relays(now);
+    let allocate = packet(9, request(METHOD_ALLOCATE, Vec::new()));
+    let refused = answer(&allocate, Some(CODE_FORBIDDEN));
+    assert_eq!(relays.inbound(now, &refused), ForWhom::Agent);
+    assert!(relays.all_released());
+    let granted = answer(&allocate, None);
+    assert_eq!(relays.inbound(now, &granted), ForWhom::Bridge);
+    assert!(!relays.all_released());
+    assert_eq!(relays.due(now).len(), 1);
+}
+
+#[test]
 fn an_allocation_that_is_refreshed_is_the_agents_business() {
     let now = Instant::now();
     let mut relays = relays(now);
