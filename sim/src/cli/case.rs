@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 
 use super::CliError;
+use crate::endpoint::{Endpoint, RingtrueEndpoint};
 use crate::fuzz::seed_string::SeedString;
 use crate::scenario::model::ClientName;
 use crate::scenario::{InvalidScenario, LoadError, Scenario};
 use crate::seed::Seed;
+use crate::variants::{Variant, VariantError};
+use crate::world::run::RunOptions;
 
 /// Which run is meant.
 #[derive(Debug, Args)]
@@ -50,12 +54,20 @@ impl CaseArguments {
         if let Some(client) = &self.client {
             case.client = ClientName(client.clone());
         }
-        check_client(&case.client)?;
+        endpoint_of(&case.client)?;
         Ok(case)
     }
 }
 
 impl Case {
+    /// How it is run.
+    pub(super) fn options(&self) -> Result<RunOptions, CliError> {
+        Ok(RunOptions {
+            endpoint: endpoint_of(&self.client)?,
+            ..RunOptions::default()
+        })
+    }
+
     /// Reads another text as this one was read.
     pub(super) fn read_as_this(&self, text: &str) -> Result<Scenario, InvalidScenario> {
         match &self.file {
@@ -93,13 +105,18 @@ fn from_file(path: &Path) -> Result<Case, CliError> {
     })
 }
 
-/// Refuses a client that this program does not have.
-fn check_client(client: &ClientName) -> Result<(), CliError> {
-    let known = ClientName::production();
-    if *client == known {
-        return Ok(());
+/// The client with this name.
+///
+/// # Errors
+///
+/// Where this program has none.
+pub(super) fn endpoint_of(client: &ClientName) -> Result<Arc<dyn Endpoint>, CliError> {
+    if *client == ClientName::production() {
+        return Ok(Arc::new(RingtrueEndpoint));
     }
-    Err(CliError::Other(format!(
-        "there is no client `{client}`: allowed is `{known}`"
-    )))
+    let variant: Variant = client
+        .0
+        .parse()
+        .map_err(|error: VariantError| CliError::Other(error.to_string()))?;
+    Ok(variant.endpoint())
 }

@@ -1,23 +1,24 @@
-//! `ringtrue fuzz`: scenarios by chance, until one fails.
+//! `ringtrue fuzz`: scenarios by chance, and what is left of those that fail.
 
-use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
+use indicatif::ProgressBar;
 
+use super::case::endpoint_of;
 use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, print_line, progress};
-use crate::endpoint::RingtrueEndpoint;
-use crate::fuzz::campaign::{Campaign, CaseKind, CaseResult, Limit, OnFailure, Shard};
+use crate::fuzz::campaign::{Campaign, CaseKind, Limit, OnFailure, Shard};
 use crate::fuzz::coverage::Coverage;
+use crate::fuzz::hunt::{Hunt, Progress};
+use crate::fuzz::summary::{Finding, Summary};
 use crate::report::text::{self, Colour};
+use crate::scenario::model::ClientName;
 use crate::seed::Seed;
-use crate::variants::Variant;
 
-/// Make scenarios by chance, run them, and say which fail
+/// Make scenarios by chance, run them, and hand back what fails, made small
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// How many cases
@@ -32,40 +33,66 @@ pub(super) struct Arguments {
     /// How many cases run at the same time; all cores by default
     #[arg(long)]
     jobs: Option<NonZero<usize>>,
+    /// The client that calls: the one that ships, or a variant that is worse
+    #[arg(long, value_name = "VARIANT", default_value = "ringtrue")]
+    client: String,
     /// Only every N-th case, beginning with the K-th
     #[arg(long, value_name = "K/N", default_value = "1/1")]
     shard: Shard,
-    /// The client that calls: the one that ships, or a variant that is worse
-    #[arg(long, value_name = "VARIANT")]
-    client: Option<Variant>,
     /// Go on after a case that failed
     #[arg(long)]
     keep_going: bool,
-    /// Cases without faults, behind NATs through which STUN is enough
+    /// How long the first case of each cause is made smaller; 0s leaves it as it is
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    shrink: Duration,
+    /// Cases in which nothing goes wrong, behind NATs through which STUN is enough
     #[arg(long)]
     fault_free: bool,
-    /// Where to write the files of the cases that failed
+    /// Where to write the summary, and a file for each cause
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Join the summaries of the parts of a campaign that were written to these directories
+    #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = ["cases", "time", "shard", "out"])]
+    merge: Vec<PathBuf>,
+    /// One JSON object at the end, and nothing else on standard output
+    #[arg(long)]
+    json: bool,
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long a campaign takes is told and goes into nothing else"
-)]
 pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
-    let started = Instant::now();
-    let jobs = arguments.jobs.map_or_else(
-        || thread::available_parallelism().map_or(1, NonZero::get),
-        NonZero::get,
-    );
+    let summary = if arguments.merge.is_empty() {
+        hunt(arguments)?
+    } else {
+        merged(&arguments.merge)?
+    };
+    if arguments.json {
+        let json = serde_json::to_string(&summary).expect("a summary is always JSON");
+        print_line(&json);
+    } else {
+        if !arguments.merge.is_empty() {
+            for (cause, finding) in &summary.causes {
+                print_line(&found(&cause.to_string(), finding));
+            }
+        }
+        print_line(&told(&summary));
+    }
+    Ok(if summary.failed == 0 {
+        EXIT_EXPECTED
+    } else {
+        EXIT_UNEXPECTED
+    })
+}
+
+fn hunt(arguments: &Arguments) -> Result<Summary, CliError> {
+    let client = ClientName(arguments.client.clone());
+    let all_cores = || thread::available_parallelism().map_or(1, NonZero::get);
     let campaign = Campaign {
         seed: arguments.seed,
         limit: arguments
             .time
             .map_or(Limit::Cases(arguments.cases), Limit::For),
         shard: arguments.shard,
-        jobs,
+        jobs: arguments.jobs.map_or_else(all_cores, NonZero::get),
         on_failure: if arguments.keep_going {
             OnFailure::GoOn
         } else {
@@ -76,64 +103,121 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
         } else {
             CaseKind::Faulty
         },
-        endpoint: match arguments.client {
-            Some(variant) => variant.endpoint(),
-            None => Arc::new(RingtrueEndpoint),
-        },
+        endpoint: endpoint_of(&client)?,
     };
-    let bar = progress::bar(arguments.cases / arguments.shard.count, "case");
-    let mut coverage = Coverage::default();
-    let mut failed: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let bar = match arguments.time {
+        Some(_) => progress::counter("case"),
+        None => progress::bar(arguments.cases / arguments.shard.count, "case"),
+    };
+    let hunt = Hunt {
+        campaign,
+        client,
+        out: arguments.out.clone(),
+        shrink_for: arguments.shrink,
+    };
     let colour = Colour::for_stdout();
-    let mut error = None;
-    campaign.run(|result| {
-        bar.inc(1);
-        coverage.add(&result.coverage);
-        if result.report.passed {
-            return;
-        }
-        let cause = result.report.failures.first().map(|each| each.cause);
-        let cause = cause.map_or_else(String::new, |cause| format!("{cause:?}"));
-        failed.entry(cause).or_default().push(result.number);
-        bar.suspend(|| tell(&result, colour));
-        if let Some(directory) = &arguments.out {
-            let file = directory.join(format!("case-{}.toml", result.number));
-            let text = format!("# seed {}\n{}", result.seed, result.text);
-            let written =
-                std::fs::create_dir_all(directory).and_then(|()| std::fs::write(&file, text));
-            error = written.err().or(error.take());
-        }
-    })?;
+    let summary = hunt.run(|progress| match progress {
+        Progress::Case(summary) => show(&bar, summary),
+        Progress::Found {
+            cause,
+            finding,
+            report,
+        } if !arguments.json => bar.suspend(|| {
+            print_line(&text::failure(report, colour));
+            print_line(&found(&cause.to_string(), finding));
+        }),
+        Progress::Found { .. } => {}
+    });
     bar.finish_and_clear();
-    if let Some(source) = error {
-        return Err(CliError::cannot("write a case")(source));
-    }
-    let wall = started.elapsed();
-    let failures: usize = failed.values().map(Vec::len).sum();
-    for (cause, cases) in &failed {
-        print_line(&format!(
-            "{cause}: {} {cases:?}",
-            text::count(cases.len(), "case")
-        ));
-    }
-    let seconds = wall.as_secs_f64();
-    print_line(&format!("{coverage:#?}"));
-    print_line(&format!(
-        "{} cases, {failures} failed, {:.1} cases/s, {:.0} virtual s/s",
-        coverage.cases,
-        coverage.cases as f64 / seconds,
-        coverage.virtual_ms as f64 / 1000.0 / seconds,
-    ));
-    Ok(if failures == 0 {
-        EXIT_EXPECTED
-    } else {
-        EXIT_UNEXPECTED
-    })
+    summary.map_err(|error| CliError::Other(error.to_string()))
 }
 
-fn tell(result: &CaseResult, colour: Colour) {
-    print_line(&format!("case {} seed {}", result.number, result.seed));
-    print_line(&text::failure(&result.report, colour));
+fn merged(directories: &[PathBuf]) -> Result<Summary, CliError> {
+    let mut whole = Summary::default();
+    for directory in directories {
+        let part = Summary::read(directory).map_err(|error| CliError::Other(error.to_string()))?;
+        whole.merge(part);
+    }
+    Ok(whole)
+}
+
+fn show(bar: &ProgressBar, summary: &Summary) {
+    bar.inc(1);
+    let Coverage {
+        nat_pairs,
+        transitions,
+        faults,
+        selected,
+        ..
+    } = &summary.coverage;
+    bar.set_message(format!(
+        "cases · {} failed · {} NAT pairs, {} transitions, {} kinds of faults, {} pairs of candidates",
+        summary.failed,
+        nat_pairs.len(),
+        transitions.len(),
+        faults.len(),
+        selected.len(),
+    ));
+}
+
+/// A cause, how often it was met, and how to see it again.
+fn found(cause: &str, finding: &Finding) -> String {
+    let count = usize::try_from(finding.cases).unwrap_or(usize::MAX);
+    let mut lines = vec![format!("{}: {cause}", text::count(count, "case"))];
+    if let Some(left) = finding.faults_left {
+        let faults = text::count(left, "fault or perturbation");
+        lines.push(format!(
+            "  the first, case {}, is left with {faults}",
+            finding.first
+        ));
+    }
+    if let Some(file) = &finding.file {
+        lines.push(format!(
+            "  see it again: ringtrue replay {}",
+            file.display()
+        ));
+    }
+    if let Some(word) = &finding.replay {
+        let again = if finding.file.is_some() {
+            "or, anywhere"
+        } else {
+            "see it again"
+        };
+        lines.push(format!("  {again}: ringtrue replay {word}"));
+    }
+    lines.join("\n")
+}
+
+fn told(summary: &Summary) -> String {
+    let Summary {
+        cases,
+        failed,
+        coverage,
+        wall_s,
+        cases_per_s,
+        ..
+    } = summary;
+    let virtual_s = coverage.virtual_ms as f64 / 1000.0;
+    let share = |count: u64| 100.0 * count as f64 / (*cases).max(1) as f64;
+    let lines = [
+        format!(
+            "{cases} cases, {failed} failed; {wall_s:.0} s, {cases_per_s:.1} cases/s, {:.0} virtual s in a second",
+            virtual_s / wall_s.max(f64::EPSILON)
+        ),
+        format!(
+            "covered: {} NAT pairs, {} transitions of the call, {} kinds of faults, {} pairs of candidates",
+            coverage.nat_pairs.len(),
+            coverage.transitions.len(),
+            coverage.faults.len(),
+            coverage.selected.len(),
+        ),
+        format!(
+            "a case lasted {:.1} s, and in {:.0} % of them a candidate came before its description",
+            virtual_s / (*cases).max(1) as f64,
+            share(coverage.candidate_before_description),
+        ),
+    ];
+    lines.join("\n")
 }
 
 impl std::str::FromStr for Shard {

@@ -87,6 +87,8 @@ pub struct CaseResult {
     pub seed: Seed,
     /// Its file.
     pub text: String,
+    /// The same, read.
+    pub scenario: Scenario,
     /// What came of its run.
     pub report: Report,
     /// What it covered.
@@ -177,7 +179,7 @@ impl Campaign {
         let (case, seed) = self.case(number);
         let text = case.to_toml();
         let path = PathBuf::from(format!("case-{number}.toml"));
-        let scenario = Scenario::parse(&path, &text)
+        let scenario = Scenario::parse_alone(&path, &text)
             .unwrap_or_else(|invalid| panic!("case {number} is no scenario: {invalid}\n{text}"));
         let watch = CoverageWatch::new(&scenario);
         let options = RunOptions {
@@ -190,6 +192,7 @@ impl Campaign {
             number,
             seed,
             text,
+            scenario,
             report,
             coverage: watch.seen(),
         })
