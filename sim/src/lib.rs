@@ -92,6 +92,7 @@ pub mod report;
 pub mod scenario;
 pub mod seed;
 pub mod server;
+pub mod testing;
 pub mod trace;
 pub mod variants;
 pub mod world;

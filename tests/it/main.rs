@@ -9,6 +9,7 @@ mod determinism;
 mod devices;
 mod drops;
 mod faults;
+mod fuzz;
 mod frames;
 mod late_candidates;
 mod lifecycle;
