@@ -34,7 +34,9 @@ fn five_hundred_cases_settle_and_none_is_soft() {
         let count = coverage.faults_before_audio.get(kind.as_str());
         let share = share(count.copied().unwrap_or_default());
         if share < FAULT_SHARE {
-            soft.push(format!("{kind} strikes before audio in {share:.3} of the cases"));
+            soft.push(format!(
+                "{kind} strikes before audio in {share:.3} of the cases"
+            ));
         }
     }
     let candidate_first = share(coverage.candidate_before_description);
@@ -53,7 +55,10 @@ fn every_failure_that_was_found_stays_mended() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/found");
     let scenarios = load_paths(&[directory]).expect("they are scenarios");
     for scenario in scenarios {
-        let seed = scenario.fails.as_ref().map_or(Seed::new(1), |fails| fails.seed);
+        let seed = scenario
+            .fails
+            .as_ref()
+            .map_or(Seed::new(1), |fails| fails.seed);
         scenario.run(seed).assert_passed();
     }
 }
@@ -95,7 +100,11 @@ fn a_naive_client_is_found_out_soon_and_the_finding_is_small() {
     let report = scenario.run_with(&Variant::Naive.endpoint(), word.seed());
     let again = ringtrue_sim::fuzz::cause::Cause::of(&scenario, &report);
     assert_eq!(again.as_ref(), Some(cause));
-    assert!(scenario.fails.is_some_and(|fails| fails.client.0 == "naive"));
+    assert!(
+        scenario
+            .fails
+            .is_some_and(|fails| fails.client.0 == "naive")
+    );
 }
 
 #[test]
@@ -105,7 +114,9 @@ fn the_same_seed_makes_the_same_campaign_whatever_the_jobs() {
         hunt.campaign.on_failure = OnFailure::GoOn;
         hunt.shrink_for = std::time::Duration::ZERO;
         let mut digests = Vec::new();
-        let run = hunt.campaign.run(|result| digests.push(result.report.digest));
+        let run = hunt
+            .campaign
+            .run(|result| digests.push(result.report.digest));
         run.expect("every case has a world");
         digests
     };

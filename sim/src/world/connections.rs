@@ -178,14 +178,14 @@ impl Connections {
             return Passage::of(Passes::Nothing);
         }
         let was_opening = connection.is_opening;
+        let first = segment
+            .flags
+            .rst
+            .then(|| connection.handshake_completed(to))
+            .flatten();
         connection.is_opening &= segment.flags.syn;
         let says_more = !segment.payload.is_empty() || segment.flags.fin;
         let completes_handshake = was_opening && !connection.is_opening && says_more;
-        let first = if was_opening && segment.flags.rst {
-            connection.handshake_completed(to)
-        } else {
-            None
-        };
         if segment.flags.syn
             && segment.flags.ack
             && let Some(event) = connection.wire.as_mut().and_then(Wire::accepted)
