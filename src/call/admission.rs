@@ -28,6 +28,8 @@ pub struct Present<'a> {
     pub peer: &'a PeerName,
     /// The call.
     pub call: &'a CallId,
+    /// The ids that it had before.
+    pub formerly: &'a [CallId],
     /// How far it has come.
     pub state: CallState,
 }
@@ -47,7 +49,8 @@ pub enum Admission {
     Replace,
     /// Both called at once, and this one goes on: drop our own, and answer without asking anybody.
     Yield,
-    /// Both called at once, and ours goes on: the other side will see that.
+    /// Ours goes on, under the id that it has: both called at once, or the other side does not know yet
+    /// that this app was started again. It will see that.
     Insist,
     /// Say no.
     Refuse(HangUpReason),
@@ -71,6 +74,10 @@ pub fn admit(present: Option<Present<'_>>, offered: Offered<'_>) -> Admission {
             CallState::Announced | CallState::Accepted => Admission::Awaited,
             _ => Admission::Renegotiate,
         };
+    }
+    if is_same_user && present.formerly.contains(offered.call) {
+        // It crossed the offer by which the call goes on under its new id.
+        return Admission::Insist;
     }
     if offered.replaces == Some(present.call) && is_same_user {
         return match present.state {
@@ -107,10 +114,12 @@ mod tests {
         let present = present.map(|(peer, id, state)| (peer.to_owned(), call(id), state));
         let (from, id, aim, replaces) = offered;
         let (from, id, replaces) = (from.to_owned(), call(id), replaces.map(call));
+        let formerly = [call("former")];
         admit(
             present.as_ref().map(|(peer, call, state)| Present {
                 peer,
                 call,
+                formerly: &formerly,
                 state: *state,
             }),
             Offered {
@@ -166,6 +175,17 @@ mod tests {
             CallState::Interrupted,
         ] {
             assert_eq!(resumed(state), Admission::Replace, "{state}");
+        }
+    }
+
+    #[test]
+    fn an_offer_for_the_id_that_a_call_had_before_is_overtaken() {
+        for state in CallState::ALL {
+            for aim in [OfferAim::Call, OfferAim::Restart, OfferAim::Upgrade] {
+                let offered = ("boris", "former", aim, None);
+                let admission = check(Some(("boris", "zzz", state)), offered);
+                assert_eq!(admission, Admission::Insist, "{state}");
+            }
         }
     }
 

@@ -25,7 +25,10 @@ const CONNECTIONS_MAX: usize = 3;
 pub fn left_behind(facts: &Facts) -> Vec<Failure> {
     let peers = facts.wires.iter().filter_map(|(peer, wires)| {
         let mut open: BTreeMap<u64, Option<Purpose>> = BTreeMap::new();
-        let states = wires.iter().filter_map(|fact| {
+        // What an application closes is written down before what it has sent in the same step.
+        let mut wires: Vec<_> = wires.iter().collect();
+        wires.sort_by_key(|fact| fact.at);
+        let states = wires.into_iter().filter_map(|fact| {
             let connection = fact.event.connection;
             match fact.event.phase {
                 WirePhase::Opened => open.insert(connection, None),

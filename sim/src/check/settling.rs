@@ -24,6 +24,10 @@ use crate::trace::{AppEvent, FaultPhase, MessagePhase};
 /// not give up (RFC 8863 section 4).
 const UNREACHABLE_WITHIN: Duration = Duration::from_secs(45);
 
+/// How long a client looks for a path that nobody finds before it gives the call up: longer than the 39.5 s
+/// of RFC 8863 section 4.
+const PATIENCE: Duration = Duration::from_secs(40);
+
 /// How long a client may wait until it asks a signaling server again that was away: `reconnection_delay_max`
 /// and the most that chance adds, and the time to connect.
 const RECONNECTED_WITHIN: Duration = Duration::from_secs(12);
@@ -157,7 +161,9 @@ pub fn unsettled(
         return reached_or_late(call, since).into_iter().collect();
     }
     let Some(audio) = audio_from(call, losses, healed, terms, facts.last) else {
-        return vec![no_audio(call, losses, healed, terms, facts)];
+        return no_audio(call, losses, healed, terms, facts)
+            .into_iter()
+            .collect();
     };
     let mut failures = Vec::new();
     if let Some(ended) = ended_by_itself(call, audio + terms.kept_for) {
@@ -237,13 +243,29 @@ fn gaps<'a>(
     })
 }
 
+/// Whether a client has given the call up, having looked for a path for as long as it may, before the
+/// call had been left in peace for as long as it may need.
+fn gave_up_before(call: &LastCall, healed: Duration, terms: Terms) -> bool {
+    let gave_up = call.ended.values().any(|reason| {
+        matches!(reason, EndReason::Unreachable { .. }) || *reason == EndReason::Unanswered
+    });
+    let heard = call.heard.values().filter_map(|times| times.last());
+    let last_audio = heard.min().copied().or(call.answered).unwrap_or_default();
+    call.over.is_some_and(|over| {
+        gave_up && over < healed + terms.within && over >= last_audio + PATIENCE
+    })
+}
+
 fn no_audio(
     call: &LastCall,
     losses: &Losses,
     healed: Duration,
     terms: Terms,
     facts: &Facts,
-) -> Failure {
+) -> Option<Failure> {
+    if gave_up_before(call, healed, terms) {
+        return None;
+    }
     let latest = healed + terms.within;
     let until = format!(
         "within {} of the last healing at {:.3} s",
@@ -251,17 +273,17 @@ fn no_audio(
         healed.as_secs_f64()
     );
     if let Some(ended) = ended_by_itself(call, latest + terms.kept_for) {
-        return ended;
+        return Some(ended);
     }
     if call.answered.is_none() {
         let message = format!("the call was not answered {until}");
-        return Failure::new(FailureCause::WrongOutcome, message);
+        return Some(Failure::new(FailureCause::WrongOutcome, message));
     }
     let to = (latest + terms.kept_for).min(facts.last);
     let from = to.saturating_sub(terms.kept_for);
     let deaf: Vec<(&str, Gap)> = gaps(call, losses, from, to).collect();
     let are_silent = |(_, gap): &(&str, Gap)| gap.heard == 0.0;
-    match deaf.as_slice() {
+    Some(match deaf.as_slice() {
         [(peer, gap)] if gap.heard == 0.0 => {
             let message = format!("{peer} alone hears nothing {until}");
             Failure::new(FailureCause::OneWayAudio, message)
@@ -278,7 +300,7 @@ fn no_audio(
             let message = format!("no audio both ways {until}");
             Failure::new(FailureCause::WrongOutcome, message)
         }
-    }
+    })
 }
 
 /// A call that nobody hung up and that is over all the same before `until`.

@@ -150,6 +150,7 @@ impl Session {
         let present = self.call.as_ref().map(|present| Present {
             peer: &present.peer,
             call: &present.id,
+            formerly: &present.formerly,
             state: present.state,
         });
         let offered = Offered {
