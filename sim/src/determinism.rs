@@ -14,8 +14,9 @@
 //! Runs go in parallel in one process, since nothing of a capture is shared between threads.
 //!
 //! Three leaks cannot be plugged from here. Memory addresses differ between processes, so nothing
-//! may be ordered or hashed by address. Counts of the process (a tokio task id, say) go on from run
-//! to run, so they may not be printed into a trace. And a lazily built static `HashMap` moves the
+//! may be ordered or hashed by address. Counts of the process go on from run to run and from one run to
+//! another beside it, so they may not be printed into a trace; of tokio's task numbers comes the order in
+//! which a runtime drops its tasks at its end, of which therefore nothing may show. And a lazily built static `HashMap` moves the
 //! hash keys of the run that happens to build it, so such statics are best built before the first
 //! run. The [`canary`] shows the first sign of any of them.
 //!

@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use turmoil_net::{EnterGuard, Packet as KernelPacket};
@@ -97,7 +97,7 @@ pub struct World {
 
 /// Which machine's code is running, for log lines.
 #[derive(Clone, Debug)]
-pub struct Running(Arc<Mutex<HostName>>);
+pub struct Running(Arc<Mutex<Option<HostName>>>);
 
 #[derive(Debug)]
 struct Arrival {
@@ -171,20 +171,26 @@ impl World {
             .get_or_insert_with(|| Domain::new(name, capture, now, egress, recorder))
     }
 
-    /// Ends the application of `host` without a word: its tasks are dropped where they stand and
-    /// its sockets are closed, as an operating system does for a killed process.
+    /// Ends the application of `host` without a word: its sockets are closed, as an operating system
+    /// does for a killed process, and its tasks are dropped where they stand.
+    ///
+    /// Tokio drops the tasks of a runtime in an order that depends on how many tasks the whole process has
+    /// made (it spreads them by their numbers), so nothing that they do as they are dropped may show: their
+    /// streams are closed before, and what they log has no host.
     pub fn kill(&mut self, host: HostId) {
         let number = self.hosts[host.index()].domain;
         self.paused.remove(&number);
         if let Some(domain) = self.domains[number].take() {
-            self.running.set(domain.name());
-            domain.end();
+            self.running.clear();
             let machine = self.hosts.iter().filter(|each| each.domain == number);
             for address in machine.flat_map(|each| &each.addresses) {
                 self.streams.close_all(address.kernel);
             }
+            let name = domain.name().clone();
+            domain.end();
             self.egress.collect(self.now);
             self.note_closed_streams(self.now);
+            self.record_entropy(self.now, &name);
         }
     }
 
@@ -262,6 +268,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         // Applications close their sockets while the kernels are still there.
+        self.running.clear();
         for domain in std::mem::take(&mut self.domains).into_iter().flatten() {
             domain.end();
         }
@@ -279,16 +286,22 @@ impl std::fmt::Debug for World {
 }
 
 impl Running {
-    /// The name of the host.
+    /// The name of the host. `None` while an application is taken down that was killed: it is dead
+    /// already, and the dead write no logs.
     #[must_use]
-    pub fn host(&self) -> HostName {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub fn host(&self) -> Option<HostName> {
+        self.lock().clone()
     }
 
     fn set(&self, host: &HostName) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = host.clone();
+        *self.lock() = Some(host.clone());
+    }
+
+    fn clear(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<HostName>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

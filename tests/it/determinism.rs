@@ -6,11 +6,11 @@
     reason = "the probes do exactly what a run must not"
 )]
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::env;
 use std::io::Write;
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,7 +18,14 @@ use ring::rand::{SecureRandom, SystemRandom};
 use ringtrue_sim::determinism::{
     self, Capture, Plug, Plugs, REALTIME_AT_START, RunError, Violation, canary, run_on_own_thread,
 };
+use ringtrue_sim::endpoint::RingtrueEndpoint;
+use ringtrue_sim::fuzz::campaign::{Campaign, CaseKind, CaseResult, Limit, OnFailure, Shard};
 use ringtrue_sim::seed::Seed;
+use ringtrue_sim::trace::Recorder;
+use ringtrue_sim::trace::log::TraceLayer;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use crate::support::{on_both_cores, report, scenario, seeds};
 
 // Leak probes. Each names its source to the child process, see `Probe`.
 
@@ -186,6 +193,52 @@ fn other_threads_keep_the_real_clock_and_real_entropy() {
     assert!(real_time > virtual_time);
 }
 
+// Whole runs.
+
+/// Tokio numbers the tasks of the whole process, and drops those of a runtime in an order of these
+/// numbers: a killed app would tell what other runs do beside it.
+#[test]
+fn killed_apps_end_the_same_beside_runs_that_make_tasks() {
+    let scenario = scenario("calls/resumed-among-devices.toml");
+    let seeds: Vec<u64> = (1..=8).collect();
+    let digest = |seed: &u64| (*seed, report(&scenario, *seed).digest);
+    let alone: BTreeMap<u64, String> = seeds.iter().map(digest).collect();
+    for tasks in 1..=2 {
+        disturb();
+        make_tasks(tasks);
+        let beside: BTreeMap<u64, String> = on_both_cores(&seeds, digest).into_iter().collect();
+        assert_eq!(beside, alone);
+    }
+}
+
+#[test]
+fn a_campaign_gives_the_same_runs_with_one_job_and_with_two() {
+    let digests = |jobs| {
+        let campaign = Campaign {
+            seed: Seed::new(5),
+            limit: Limit::Cases(seeds(30)),
+            shard: Shard::ALL,
+            jobs,
+            on_failure: OnFailure::GoOn,
+            kind: CaseKind::Faulty,
+            endpoint: Arc::new(RingtrueEndpoint),
+        };
+        let mut digests = Vec::new();
+        let done = |result: CaseResult| digests.push((result.number, result.report.digest));
+        campaign.run(done).expect("cases have worlds");
+        digests
+    };
+    assert_eq!(digests(2), digests(1));
+}
+
+/// While there is one subscriber only, `tracing` asks the thread that comes to a line first whether it is
+/// wanted, for the whole process. A process of its own is the only place to see it.
+#[test]
+fn a_thread_without_a_run_does_not_switch_lines_off_for_a_run() {
+    let lines = ask_a_process("log-line", Seed::new(1), Plugs::all(), Process::Plain);
+    assert_eq!(lines, "1");
+}
+
 /// What a probe's value may depend on.
 #[derive(Clone, Copy)]
 enum Value {
@@ -324,7 +377,10 @@ fn child() {
     if env::var(DISTURBED).is_ok() {
         disturb();
     }
-    let value = Probe::named(&probe).value(seed, plugs);
+    let value = match probe.as_str() {
+        "log-line" => lines_beside_a_thread_without_a_run().to_string(),
+        probe => Probe::named(probe).value(seed, plugs),
+    };
     writeln!(std::io::stdout(), "{ANSWER}{value}").expect("standard output is open");
 }
 
@@ -341,6 +397,28 @@ fn disturb() {
         };
         thread::spawn(work).join().expect("it does not panic");
     }
+}
+
+/// Makes so many tasks, which are numbered.
+fn make_tasks(tasks: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    for _ in 0..tasks {
+        drop(runtime.spawn(async {}));
+    }
+}
+
+/// How many lines of this thread are recorded, of one that another thread has come to first.
+fn lines_beside_a_thread_without_a_run() -> u64 {
+    let line = || tracing::debug!(target: "ringtrue::test", "a line");
+    let recorder = Recorder::new(Vec::new());
+    let here = || Some((Duration::ZERO, "here".into()));
+    let subscriber = tracing_subscriber::registry().with(TraceLayer::new(recorder.clone(), here));
+    let _logs = tracing::subscriber::set_default(subscriber);
+    thread::spawn(line).join().expect("it does not panic");
+    line();
+    recorder.count()
 }
 
 /// A source through which a run could leak.

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -32,12 +34,13 @@ pub(super) struct Arguments {
     surroundings: Surroundings,
 }
 
-/// What a process did before the run.
+/// What a process does before the run and beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Surroundings {
     /// Nothing.
     Calm,
-    /// Made threads and runtimes, moved the heap: everything that counts in a process has counted.
+    /// Made threads, runtimes and tasks, moved the heap: everything that counts in a process has counted, and
+    /// the numbers of tasks go on counting.
     Busy,
 }
 
@@ -60,7 +63,10 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
         observers: vec![Box::new(writer.clone())],
         ..RunOptions::default()
     };
-    run(&scenario, arguments.seed, options)?;
+    match arguments.surroundings {
+        Surroundings::Calm => run(&scenario, arguments.seed, options).map(drop)?,
+        Surroundings::Busy => beside_tasks(|| run(&scenario, arguments.seed, options).map(drop))?,
+    }
     writer.finish().map_err(CliError::cannot(format!(
         "write {}",
         arguments.events.display()
@@ -78,10 +84,40 @@ fn disturb() {
         let _ = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().build();
             let memory = vec![0_u8; 4096 * count];
+            for _ in 0..count {
+                runtime.as_ref().map(|runtime| runtime.spawn(async {})).ok();
+            }
             (runtime.is_ok(), memory.len())
         })
         .join();
     }
+}
+
+/// Calls `run` while another thread makes tasks, so that those of the run have no numbers in a row.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it happens beside the run, which must not notice"
+)]
+fn beside_tasks<T>(run: impl FnOnce() -> T) -> T {
+    /// The run makes some thousand tasks in a second.
+    const BETWEEN_TASKS: Duration = Duration::from_micros(200);
+
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else {
+                return;
+            };
+            while !over.load(Ordering::Relaxed) {
+                drop(runtime.spawn(async {}));
+                runtime.block_on(tokio::task::yield_now());
+                std::thread::sleep(BETWEEN_TASKS);
+            }
+        });
+        let result = run();
+        over.store(true, Ordering::Relaxed);
+        result
+    })
 }
 
 /// Writes a line for each event: virtual nanoseconds, host, kind, and the chain after it. Clones

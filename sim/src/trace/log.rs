@@ -1,11 +1,12 @@
 //! Carries the client's and the servers' log lines into the trace.
 
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tracing::field::{Field, Visit};
-use tracing::{Event as Line, Level, Subscriber};
-use tracing_subscriber::layer::{Context, Layer};
+use tracing::{Dispatch, Event as Line, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::Recorder;
 use super::event::{EventKind, HostName};
@@ -18,13 +19,40 @@ pub struct TraceLayer<H> {
     here: H,
 }
 
+/// Wants what every [`TraceLayer`] wants, and records nothing.
+struct Interest;
+
 impl<H> TraceLayer<H>
 where
-    H: Fn() -> (Duration, HostName) + 'static,
+    H: Fn() -> Option<(Duration, HostName)> + 'static,
 {
-    /// Records into `recorder`; `here` says the virtual time and the host that is running.
+    /// Records into `recorder`; `here` says the virtual time and the host that is running, or `None` for
+    /// lines that nobody writes.
     pub fn new(recorder: Recorder, here: H) -> Self {
+        keep_interest();
         Self { recorder, here }
+    }
+}
+
+/// Keeps a subscriber for as long as the process lives that is nobody's.
+///
+/// Of each line `tracing` remembers for the whole process whether anybody wants it. While there is one
+/// subscriber only, it asks that of the thread that comes to the line first, so that a thread without
+/// subscriber could switch the line off for a run on another thread. With this one there are always two.
+fn keep_interest() {
+    static KEPT: OnceLock<Dispatch> = OnceLock::new();
+    KEPT.get_or_init(|| Dispatch::new(tracing_subscriber::registry().with(Interest)));
+}
+
+fn is_wanted(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event()
+        && *metadata.level() <= Level::DEBUG
+        && metadata.target().starts_with("ringtrue")
+}
+
+impl<S: Subscriber> Layer<S> for Interest {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        is_wanted(metadata)
     }
 }
 
@@ -37,18 +65,18 @@ impl<H> std::fmt::Debug for TraceLayer<H> {
 impl<S, H> Layer<S> for TraceLayer<H>
 where
     S: Subscriber,
-    H: Fn() -> (Duration, HostName) + 'static,
+    H: Fn() -> Option<(Duration, HostName)> + 'static,
 {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
-        metadata.is_event()
-            && *metadata.level() <= Level::DEBUG
-            && metadata.target().starts_with("ringtrue")
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        is_wanted(metadata)
     }
 
     fn on_event(&self, line: &Line<'_>, _: Context<'_, S>) {
+        let Some((at, host)) = (self.here)() else {
+            return;
+        };
         let mut text = LineText::default();
         line.record(&mut text);
-        let (at, host) = (self.here)();
         self.recorder.record(
             at,
             &host,

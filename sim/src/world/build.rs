@@ -131,7 +131,7 @@ impl World {
             arrivals: BTreeMap::new(),
             retransmissions: BTreeMap::new(),
             sequence_number: 0,
-            running: Running(Arc::new(Mutex::new("world".into()))),
+            running: Running(Arc::new(Mutex::new(Some("world".into())))),
             now: Duration::ZERO,
             step_max: STEP_MAX,
             step: Duration::ZERO,

@@ -228,7 +228,7 @@ impl Simulation<'_> {
         let mut world = World::with_machines(capture, recorder.clone(), topology, names, &machines);
         let running = world.running();
         let layer = TraceLayer::new(recorder.clone(), move || {
-            (determinism::now(), running.host())
+            Some((determinism::now(), running.host()?))
         });
         let subscriber = tracing_subscriber::registry().with(layer);
         let logs = tracing::subscriber::set_default(subscriber);

@@ -175,7 +175,7 @@ where
     let mut world = World::with_machines(capture, recorder.clone(), topology, names, &machines);
     let running = world.running();
     let layer = TraceLayer::new(recorder.clone(), move || {
-        (determinism::now(), running.host())
+        Some((determinism::now(), running.host()?))
     });
     let logs = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
     let address = SocketAddr::new(addresses[0], PORT);
