@@ -3,7 +3,7 @@
 //! The peers of a run are [`RingtrueEndpoint`]s, the production client, unless
 //! [`RunOptions`](crate::world::run::RunOptions) name another [`Endpoint`]. Whoever has a calling client
 //! of their own implements this trait for it: the world gives each peer a [`Seat`], and judges it by what
-//! it writes into the seat's [`Logbook`] and by its packets. `sim/examples/bare_ice.rs` is a whole one, in
+//! it writes into the seat's [`Logbook`] and by its packets. `sim/examples/bare_ice/` is a whole one, in
 //! which an ICE agent stands alone, with signaling of its own.
 //!
 //! # What an endpoint must do

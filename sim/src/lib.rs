@@ -45,6 +45,7 @@
 //! | `world::{interfere, connections, device}` | the deeds that faults are made of: cut, pause, move |
 //! | `world::boxes` | captive portals and proxies, which are hosts themselves |
 //! | [`endpoint`] | what stands at each end of a call: the production client, or one that is brought |
+//! | [`variants`] | clients with one defect each, by which a scenario shows what it can tell |
 //! | [`server`] | STUN (RFC 5780) and TURN, the signaling relay, `portal` and `proxy`, certificates |
 //! | [`trace`] | typed events and the digest over them |
 //! | [`check`] | what judges a run, from its trace alone |

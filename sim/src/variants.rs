@@ -204,16 +204,14 @@ impl Variant {
         config: &ClientConfig,
     ) -> (Box<dyn SignalingChannel>, mpsc::Receiver<SignalingEvent>) {
         let (net, signaling) = (Arc::clone(&seat.net), config.signaling.clone());
-        let (channel, received): (Box<dyn SignalingChannel>, _) = match self.habits() {
-            Some(habits) => {
+        let (channel, received): (Box<dyn SignalingChannel>, _) =
+            if let Some(habits) = self.habits() {
                 let (courier, received) = Courier::start(net, signaling, seat.identity(), habits);
                 (Box::new(courier), received)
-            }
-            None => {
+            } else {
                 let (client, received) = SignalingClient::start(net, signaling, seat.identity());
                 (Box::new(client), received)
-            }
-        };
+            };
         let flaws = self.flaws();
         if flaws.is_empty() {
             return (channel, received);

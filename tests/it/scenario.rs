@@ -451,6 +451,8 @@ fn what_is_wrong_with_perturbed_messages_is_an_error() {
         "from = \"bob\"\nwhich = 0\ncopies = 33",
         "from = \"bob\"\ndelay = \"30s to 3s\"",
         "from = \"bob\"\ndrop = 1\ncopy_delay = \"1s\"",
+        "from = \"bob\"\nkind = \"offer\"\nbeside = \"empty-candidate\"",
+        "from = \"bob\"\nkind = \"candidate\"\nbeside = \"offers\"",
     ];
     let [well_formed, malformed]: [Vec<_>; 2] = [false, true].map(|is_malformed| {
         let of_kind = messages.iter().filter(|message| {

@@ -1,13 +1,17 @@
 //! Clients that are worse than the one that ships: each connects where nothing goes wrong, and each has a
 //! scenario that tells it from the good one.
 
+use std::collections::BTreeSet;
+
 use ringtrue_sim::report::{Report, text};
 use ringtrue_sim::scenario::Scenario;
 use ringtrue_sim::seed::Seed;
 use ringtrue_sim::variants::Variant;
 use ringtrue_sim::world::run::{RunOptions, run};
 
-use crate::support::{check, check_all, homes, ringtrue, root, scenario_of, seeds, stdout};
+use crate::support::{
+    check, check_all, homes, ringtrue, root, scenario, scenario_of, seeds, stdout,
+};
 
 /// The NATs between any two of which there is a direct path.
 const CONES: [&str; 3] = ["full-cone", "address-restricted", "port-restricted"];
@@ -23,7 +27,11 @@ fn run_with(variant: Variant, scenario: &Scenario, seed: u64) -> Report {
     run(scenario, Seed::new(seed), options).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A case in which nothing goes wrong, by its number: every pair of NATs, with every delay.
+/// How long the callee lets it ring.
+const RINGS: [&str; 3] = ["300ms", "1s", "10s"];
+
+/// A case in which nothing goes wrong, by its number: every pair of NATs, with every delay, rung for
+/// shorter and longer.
 fn faultless(number: u64) -> Scenario {
     let pick = |from: &[&'static str], round: u64| {
         let choices = from.len() as u64;
@@ -31,7 +39,7 @@ fn faultless(number: u64) -> Scenario {
         from[usize::try_from(index).expect("an index of a short list")]
     };
     let (alices, bobs) = (pick(&CONES, 1), pick(&CONES, 3));
-    let (here, there) = (pick(&DELAYS, 1), pick(&DELAYS, 5));
+    let (here, there, ring) = (pick(&DELAYS, 1), pick(&DELAYS, 5), pick(&RINGS, 2));
     let text = homes(alices, bobs)
         .replace(
             "[network.a]",
@@ -41,7 +49,24 @@ fn faultless(number: u64) -> Scenario {
             "[network.b]",
             &format!("[network.b]\nuplink = {{ delay = \"{there}\" }}"),
         );
-    scenario_of(&(text + "[talk]\nfor = \"1s\"\n[expect]\npath = \"direct\"\n"))
+    let rest = format!(
+        r#"
+        [[script]]
+        at = "1s"
+        peer = "alice"
+        do = "call"
+        callee = "bob"
+        [[script]]
+        after = "ringing + {ring}"
+        peer = "bob"
+        do = "answer"
+        [talk]
+        for = "1s"
+        [expect]
+        path = "direct"
+        "#
+    );
+    scenario_of(&(text + &rest))
 }
 
 #[test]
@@ -61,17 +86,17 @@ fn every_variant_connects_where_nothing_goes_wrong() {
 /// What a run of the variant in its scenario says, where the client that ships passes.
 fn symptom(variant: Variant) -> &'static str {
     match variant {
-        Variant::NoBuffer => "expected audio within 5s of the answer, and it came after 41s",
+        Variant::NoBuffer | Variant::CandidatesLostOnReconnect => {
+            "expected audio within 5s of the answer, and it came after 41s"
+        }
         Variant::BadCandidateFatal => "bob at 1.21s: Answer: there is no call",
-        Variant::NothingSentAgain => "expected audio both ways, and the call found no way through",
+        Variant::NothingSentAgain | Variant::Naive => {
+            "expected audio both ways, and the call found no way through"
+        }
         Variant::WebsocketOnly => "expected audio both ways, and the call failed",
         Variant::FlushedTooEarly => "expected audio within 6s of the answer, and it came after 41s",
         Variant::GenerationIgnored => "alice heard 0 % of the audio, not 90 %",
-        Variant::DuplicatesApplied => "bob was handed 2 messages offer of 1",
-        Variant::CandidatesLostOnReconnect => {
-            "expected audio within 5s of the answer, and it came after 41s"
-        }
-        Variant::Naive => "expected audio both ways, and the call found no way through",
+        Variant::DuplicatesApplied => "bob at 20s: Call { callee: \"alice\" }: cannot begin",
     }
 }
 
@@ -88,6 +113,71 @@ fn every_variant_fails_for_its_own_symptom_where_the_client_that_ships_passes() 
             assert!(failure.contains(symptom(variant)), "{variant}: {failure}");
         }
     }
+}
+
+/// Each with a scenario, and what a run of it says.
+const NAIVE_DEFECTS: [(&str, &str, &str); 7] = [
+    (
+        "no buffer",
+        "fixtures/field/no-buffer.toml",
+        "found no way through",
+    ),
+    (
+        "bad candidates",
+        "fixtures/field/bad-candidate-fatal.toml",
+        "Answer: there is no call",
+    ),
+    (
+        "nothing again",
+        "fixtures/field/nothing-sent-again.toml",
+        "found no way through",
+    ),
+    (
+        "websocket only",
+        "fixtures/field/websocket-only.toml",
+        "the call failed",
+    ),
+    (
+        "stun only",
+        "scenarios/nat/symmetric-symmetric.toml",
+        "found no way through",
+    ),
+    (
+        "no restart",
+        "scenarios/mobility/network-switch.toml",
+        "alice heard 0 % of the audio",
+    ),
+    (
+        "short limits",
+        "scenarios/candidates/answer-after-a-minute.toml",
+        "Answer: there is no call",
+    ),
+];
+
+#[test]
+fn every_defect_of_the_naive_client_shows() {
+    for (defect, file, symptom) in NAIVE_DEFECTS {
+        let scenario = Scenario::load(&root().join(file)).expect("the scenario is valid");
+        let report = run_with(Variant::Naive, &scenario, 1);
+        let failure = text::failure(&report, text::Colour::Off);
+        assert!(
+            !report.passed && failure.contains(symptom),
+            "{defect}: {failure}"
+        );
+    }
+}
+
+#[test]
+fn each_connection_of_the_naive_client_counts_as_another_device() {
+    let devices = |report: &Report| {
+        let lines = report.timeline.iter().map(|entry| &entry.text);
+        let joined = lines.filter(|line| line.starts_with("signaling client connected user=bob"));
+        let names = joined.filter_map(|line| line.split("device=").nth(1)?.split(' ').next());
+        names.collect::<BTreeSet<_>>().len()
+    };
+    let scenario = scenario("signaling/socket-drop-silence.toml");
+    assert_eq!(devices(&check(&scenario, 1)), 1);
+    assert_eq!(devices(&run_with(Variant::Naive, &scenario, 1)), 2);
 }
 
 #[test]

@@ -2,11 +2,8 @@
 //! cone NATs. Carol, who has a public address, joins the two lines that alice and bob speak over TCP.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::pin::Pin;
-use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::{path::Path, pin::Pin, process::ExitCode, time::Duration};
 
 use ringtrue::client::EndReason;
 use ringtrue_sim::endpoint::{Endpoint, Seat};
@@ -82,9 +79,8 @@ impl BareIce {
         let conn: Arc<dyn Conn + Send + Sync> = if seat.user == "alice" {
             seat.commands.recv().await;
             seat.logbook.begin_call("bob");
-            seat.logbook.write(AppEvent::Calling {
-                callee: "bob".into(),
-            });
+            let callee = "bob".into();
+            seat.logbook.write(AppEvent::Calling { callee });
             line.write_all(b"call\n").await?;
             lines.next_line().await?;
             seat.logbook.write(AppEvent::Answered);
@@ -92,9 +88,8 @@ impl BareIce {
         } else {
             lines.next_line().await?;
             seat.logbook.begin_call("alice");
-            seat.logbook.write(AppEvent::Incoming {
-                from: "alice".into(),
-            });
+            let from = "alice".into();
+            seat.logbook.write(AppEvent::Incoming { from });
             seat.commands.recv().await;
             line.write_all(b"answer\n").await?;
             seat.logbook.write(AppEvent::Answered);
@@ -119,9 +114,8 @@ impl BareIce {
         }
         agent.close().await?;
         mux.close().await?;
-        seat.logbook.write(AppEvent::Ended {
-            reason: EndReason::HungUp,
-        });
+        let reason = EndReason::HungUp;
+        seat.logbook.write(AppEvent::Ended { reason });
         Ok(())
     }
 }
@@ -136,6 +130,7 @@ fn report() -> Report {
     run(&scenario, Seed::new(1), options).expect("the world can be run")
 }
 
+#[expect(clippy::print_stdout, reason = "the verdict is what it is run for")]
 fn main() -> ExitCode {
     let report = report();
     let verdict = text::verdict(&report, text::Colour::Off);

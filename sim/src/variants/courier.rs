@@ -96,7 +96,7 @@ impl Courier {
         habits: Habits,
     ) -> (Self, mpsc::Receiver<SignalingEvent>) {
         let (commands, inbox) = mpsc::unbounded_channel();
-        let (events, receiver) = mpsc::channel(64);
+        let (events, reported) = mpsc::channel(64);
         let device = DeviceId::draw(&mut ChaCha8Rng::from_rng(&mut rand::rng()));
         let mut auth = Map::from_iter([
             ("user".to_owned(), Value::String(identity.name.clone())),
@@ -130,7 +130,7 @@ impl Courier {
             reports: Vec::new(),
         };
         tokio::spawn(desk.run(inbox, received, events));
-        (Self { commands }, receiver)
+        (Self { commands }, reported)
     }
 
     fn tell(&self, command: Command) {
@@ -320,7 +320,9 @@ impl Desk {
                 self.carry_out();
                 let is_first = matches!(before, Link::Opening(_));
                 if let Link::Opening(waiting) = before {
-                    waiting.into_iter().for_each(|each| self.say_once(each));
+                    for each in waiting {
+                        self.say_once(each);
+                    }
                 }
                 if is_first || self.notices_drops() {
                     self.reports.push(SignalingEvent::Connected);
@@ -392,8 +394,16 @@ impl Desk {
         } else {
             self.habits.repeats == Repeats::HandedUp
         };
-        if is_handed_up {
+        if is_handed_up && is_new {
             self.hand_up(envelope);
+        } else if is_handed_up {
+            // An offer that rings is repeated by design, so a repetition alone is no failure. What comes
+            // of it is.
+            tracing::debug!(
+                kind = envelope.body.kind(),
+                "a message is applied once more"
+            );
+            self.reports.push(SignalingEvent::Message(envelope));
         }
     }
 

@@ -160,3 +160,6 @@ fn described_by(body: &CallMessage) -> Option<String> {
     let description: SessionDescription = sdp.parse().ok()?;
     Some(description.credentials.ufrag().to_owned())
 }
+
+#[cfg(test)]
+mod tests;

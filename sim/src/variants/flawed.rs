@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ringtrue::signaling::channel::{PendingSend, SignalingChannel};
+use ringtrue::signaling::channel::{PendingSend, SendOutcome, SignalingChannel};
 use ringtrue::signaling::client::SignalingEvent;
 use ringtrue::signaling::message::{CallId, Envelope};
 use tokio::sync::mpsc;
@@ -23,7 +23,7 @@ pub(super) struct FlawedChannel {
     /// What reaches the client because of what it sends.
     flushed: mpsc::UnboundedSender<Envelope>,
     /// Messages that are never sent, so that nothing ever comes of them.
-    unsaid: Mutex<Vec<ringtrue::signaling::channel::SendOutcome>>,
+    unsaid: Mutex<Vec<SendOutcome>>,
 }
 
 impl FlawedChannel {
@@ -34,14 +34,14 @@ impl FlawedChannel {
         flaws: Vec<Box<dyn Flaw>>,
     ) -> (Self, mpsc::Receiver<SignalingEvent>) {
         let flaws = Flaws(Arc::new(Mutex::new(flaws)));
-        let (events, receiver) = mpsc::channel(64);
-        let (flushed, mut flushes) = mpsc::unbounded_channel();
+        let (events, reported) = mpsc::channel(64);
+        let (flushed, mut released) = mpsc::unbounded_channel();
         let incoming = flaws.clone();
         tokio::spawn(async move {
             loop {
                 let passing = tokio::select! {
                     biased;
-                    Some(envelope) = flushes.recv() => vec![SignalingEvent::Message(envelope)],
+                    Some(envelope) = released.recv() => vec![SignalingEvent::Message(envelope)],
                     event = received.recv() => match event {
                         Some(SignalingEvent::Message(envelope)) => incoming.incoming(envelope),
                         Some(event) => vec![event],
@@ -61,7 +61,7 @@ impl FlawedChannel {
             flushed,
             unsaid: Mutex::default(),
         };
-        (channel, receiver)
+        (channel, reported)
     }
 }
 
