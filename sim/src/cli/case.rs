@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 
 use super::CliError;
+use crate::endpoint::{Endpoint, RingtrueEndpoint};
 use crate::fuzz::seed_string::SeedString;
 use crate::scenario::model::ClientName;
 use crate::scenario::{InvalidScenario, LoadError, Scenario};
 use crate::seed::Seed;
+use crate::variants::Variant;
+use crate::world::run::RunOptions;
 
 /// Which run is meant.
 #[derive(Debug, Args)]
@@ -32,6 +36,7 @@ pub(super) struct Case {
     pub(super) text: String,
     pub(super) seed: Seed,
     pub(super) client: ClientName,
+    endpoint: Arc<dyn Endpoint>,
     /// Where the text stands; `None` where it comes from a string.
     file: Option<PathBuf>,
 }
@@ -50,12 +55,20 @@ impl CaseArguments {
         if let Some(client) = &self.client {
             case.client = ClientName(client.clone());
         }
-        check_client(&case.client)?;
+        case.endpoint = endpoint_of(&case.client)?;
         Ok(case)
     }
 }
 
 impl Case {
+    /// How it is run: by the client that it says.
+    pub(super) fn options(&self) -> RunOptions {
+        RunOptions {
+            endpoint: Arc::clone(&self.endpoint),
+            ..RunOptions::default()
+        }
+    }
+
     /// Reads another text as this one was read.
     pub(super) fn read_as_this(&self, text: &str) -> Result<Scenario, InvalidScenario> {
         match &self.file {
@@ -73,6 +86,7 @@ fn from_string(word: &str) -> Result<Case, CliError> {
         text: word.text().to_owned(),
         seed: word.seed(),
         client: word.client().clone(),
+        endpoint: Arc::new(RingtrueEndpoint),
         file: None,
     })
 }
@@ -89,17 +103,18 @@ fn from_file(path: &Path) -> Result<Case, CliError> {
         text,
         seed,
         client,
+        endpoint: Arc::new(RingtrueEndpoint),
         file: Some(path.to_owned()),
     })
 }
 
-/// Refuses a client that this program does not have.
-fn check_client(client: &ClientName) -> Result<(), CliError> {
-    let known = ClientName::production();
-    if *client == known {
-        return Ok(());
+/// The client of this name: the one that ships, or a variant of it.
+fn endpoint_of(client: &ClientName) -> Result<Arc<dyn Endpoint>, CliError> {
+    if *client == ClientName::production() {
+        return Ok(Arc::new(RingtrueEndpoint));
     }
-    Err(CliError::Other(format!(
-        "there is no client `{client}`: allowed is `{known}`"
-    )))
+    let variant: Variant = client.0.parse().map_err(|error| {
+        CliError::Other(format!("{error}, and `{}`", ClientName::production()))
+    })?;
+    Ok(variant.endpoint())
 }
