@@ -58,8 +58,6 @@ pub enum Variant {
     EarlyCandidateWedges,
     /// Whoever is called while calling takes the offer for an answer.
     CrossedOffers,
-    /// A pair is given up after seven checks.
-    FewChecks,
     /// The first path is the only one.
     NoRestart,
     /// One STUN server and one TURN server, over UDP.
@@ -78,7 +76,7 @@ pub struct VariantError {
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 14] = [
         Self::NoBuffer,
         Self::BadCandidateFatal,
         Self::NothingSentAgain,
@@ -90,7 +88,6 @@ impl Variant {
         Self::LateHandler,
         Self::EarlyCandidateWedges,
         Self::CrossedOffers,
-        Self::FewChecks,
         Self::NoRestart,
         Self::OneServerEach,
         Self::Naive,
@@ -111,7 +108,6 @@ impl Variant {
             Self::LateHandler => "late-handler",
             Self::EarlyCandidateWedges => "early-candidate-wedges",
             Self::CrossedOffers => "crossed-offers",
-            Self::FewChecks => "few-checks",
             Self::NoRestart => "no-restart",
             Self::OneServerEach => "one-server-each",
             Self::Naive => "naive",
@@ -145,7 +141,6 @@ impl Variant {
             Self::CrossedOffers => {
                 "takes the offer that crosses its own for an answer, so that both sides control"
             }
-            Self::FewChecks => "gives a pair up after seven checks",
             Self::NoRestart => {
                 "never looks for another path, and takes ten seconds without one for the end"
             }
@@ -170,11 +165,6 @@ impl Variant {
             // them makes its peer connection when the call is answered.
             Self::NoBuffer | Self::FlushedTooEarly => config.ice.candidate_pool_size = 0,
             Self::WebsocketOnly => config.signaling.transports = vec![TransportKind::WebSocket],
-            // What ICE libraries do where nobody sets anything.
-            Self::FewChecks => {
-                config.ice.binding_requests_max = 7;
-                config.ice.check_interval = Duration::from_millis(200);
-            }
             Self::NoRestart => config.recovery = without_recovery(),
             Self::OneServerEach => config.ice.servers = one_of_each(&config.ice.servers),
             Self::Naive => {
@@ -224,7 +214,6 @@ impl Variant {
             | Self::WebsocketOnly
             | Self::DuplicatesApplied
             | Self::CandidatesLostOnReconnect
-            | Self::FewChecks
             | Self::OneServerEach => Vec::new(),
         }
     }
@@ -248,7 +237,6 @@ impl Variant {
             | Self::LateHandler
             | Self::EarlyCandidateWedges
             | Self::CrossedOffers
-            | Self::FewChecks
             | Self::NoRestart
             | Self::OneServerEach => return None,
         };
