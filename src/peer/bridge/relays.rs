@@ -78,6 +78,8 @@ struct Allocation {
     /// What the server has refused a permission for: asking again would be in vain.
     refused: BTreeSet<IpAddr>,
     channels: BTreeMap<u16, Channel>,
+    /// The server's word for it has come.
+    granted: bool,
     /// The agent has given it up.
     abandoned: bool,
 }
@@ -179,10 +181,16 @@ impl Relays {
                     .get(&key)
                     .is_some_and(|each| each.abandoned);
             // The server has granted it, and its answer was lost. It says so to the repeated request
-            // instead of granting it again, and the agent gives the server up.
+            // instead of granting it again, and the agent gives the server up. Where the answer came,
+            // a server that is far away says the same to a request that was repeated meanwhile.
             let is_lost = header.is_allocate_error()
                 && is_mismatch(&packet.payload)
-                && self.allocations.contains_key(&key);
+                && self.allocations.get(&key).is_some_and(|each| !each.granted);
+            if header.is_allocate_success()
+                && let Some(allocation) = self.allocations.get_mut(&key)
+            {
+                allocation.granted = true;
+            }
             if is_lost {
                 let release = self.release(now, key);
                 self.ready.extend(release);
@@ -302,6 +310,7 @@ impl Relays {
                 login,
                 refused: BTreeSet::new(),
                 channels: BTreeMap::new(),
+                granted: false,
                 abandoned: false,
             };
             self.allocations.insert(key, allocation);

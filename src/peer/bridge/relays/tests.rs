@@ -291,6 +291,17 @@ fn an_allocation_whose_grant_was_lost_is_released() {
 }
 
 #[test]
+fn an_allocation_that_was_granted_stays_when_a_request_was_repeated() {
+    let now = Instant::now();
+    let mut relays = relays(now);
+    let allocate = packet(9, request(METHOD_ALLOCATE, Vec::new()));
+    relays.inbound(now, &answer(&allocate, None));
+    relays.inbound(now, &answer(&allocate, Some(CODE_ALLOC_MISMATCH)));
+    assert!(relays.all_released());
+    assert_eq!(relays.due(now), Vec::new());
+}
+
+#[test]
 fn an_allocation_that_is_refreshed_is_the_agents_business() {
     let now = Instant::now();
     let mut relays = relays(now);
