@@ -113,8 +113,9 @@ fn endpoint_of(client: &ClientName) -> Result<Arc<dyn Endpoint>, CliError> {
     if *client == ClientName::production() {
         return Ok(Arc::new(RingtrueEndpoint));
     }
-    let variant: Variant = client.0.parse().map_err(|error| {
-        CliError::Other(format!("{error}, and `{}`", ClientName::production()))
-    })?;
+    let variant: Variant = client
+        .0
+        .parse()
+        .map_err(|error| CliError::Other(format!("{error}, and `{}`", ClientName::production())))?;
     Ok(variant.endpoint())
 }
