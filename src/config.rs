@@ -62,8 +62,9 @@ pub struct RecoveryConfig {
     /// longest wait for the signaling server after it.
     pub limit: Duration,
     /// How long a call is relayed before it tries to be direct. Default 3 s. Less competes with the
-    /// call's own beginning; more keeps the longer way and its cost. After a try that was in vain the wait
-    /// is four times as long, and at most five minutes.
+    /// call's own beginning; more keeps the longer way and its cost. The callee waits
+    /// twice as long, for the caller to do it. After a try that was in vain the wait is twice as long, and
+    /// at most five minutes.
     pub upgrade_after: Duration,
     /// How often the host's addresses are looked at during a call. Default 500 ms. Less costs a system
     /// call more often; more is added to every change of network.

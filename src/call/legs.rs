@@ -43,8 +43,6 @@ pub(super) struct Leg {
     pub(super) remote_ufrag: Option<String>,
     /// The kinds of both candidates of the selected pair, ours first.
     pub(super) selected: Option<(CandidateType, CandidateType)>,
-    /// What of that the application was told.
-    pub(super) told: Option<(CandidateType, CandidateType)>,
     events: mpsc::UnboundedReceiver<PeerEvent>,
     /// Whether a later one has taken its place.
     standing: Standing,
@@ -67,6 +65,8 @@ pub(super) struct Legs {
     made: Vec<Leg>,
     next: u64,
     in_use: Option<LegId>,
+    /// The pair that the application was told of last.
+    told: Option<(CandidateType, CandidateType)>,
 }
 
 impl Leg {
@@ -116,7 +116,6 @@ impl Legs {
             connection,
             remote_ufrag: None,
             selected: None,
-            told: None,
             events,
             standing: Standing::Candidate,
         });
@@ -139,6 +138,11 @@ impl Legs {
         let in_use = self.in_use;
         let last = self.made.last_mut()?;
         (Some(last.id) != in_use && !last.is_retired()).then_some(last)
+    }
+
+    /// The application is told of this pair now; `false` where that is what it knows.
+    pub(super) fn tell(&mut self, selected: (CandidateType, CandidateType)) -> bool {
+        self.told.replace(selected) != Some(selected)
     }
 
     pub(super) fn get(&mut self, id: LegId) -> Option<&mut Leg> {

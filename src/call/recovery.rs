@@ -18,7 +18,7 @@ use crate::config::RecoveryConfig;
 
 /// How much longer a relayed call waits after each search for a direct path that was in vain. What stood
 /// in the way may have passed; but most calls that are relayed have to be.
-const UPGRADE_GROWTH: u32 = 4;
+const UPGRADE_GROWTH: u32 = 2;
 
 /// The longest of these waits.
 const UPGRADE_WAIT_MAX: Duration = Duration::from_mins(5);
@@ -140,9 +140,12 @@ struct Attempt {
     since: Instant,
 }
 
+/// What an attempt is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Aim {
+pub enum Aim {
+    /// Any path that works.
     Restart,
+    /// A direct one in place of a relayed one.
     Upgrade,
 }
 
@@ -261,10 +264,10 @@ impl Recovery {
     }
 
     /// The other side began an attempt, which takes the place of ours.
-    pub fn handle_remote_attempt(&mut self, now: Instant) {
+    pub fn handle_remote_attempt(&mut self, now: Instant, aim: Aim) {
         self.handle_peer_heard(now);
         self.attempt = Some(Attempt {
-            aim: Aim::Restart,
+            aim,
             offer: Offer::Delivered,
             since: now,
         });
@@ -329,7 +332,6 @@ impl Recovery {
                     return self.wanted.map(RecoveryAction::Restart);
                 }
                 RecoveryTimer::Upgrade => {
-                    self.relayed_since = None;
                     self.begin(now, Aim::Upgrade);
                     return Some(RecoveryAction::Upgrade);
                 }
@@ -408,12 +410,16 @@ impl Recovery {
     fn upgrade_at(&self) -> Option<Instant> {
         let may_begin = self.signaling == Signaling::Up
             && self.attempt.is_none()
-            && self.audio == Audio::Flowing
-            // Both sides would do it, and one attempt is enough.
-            && self.side == Side::Caller;
+            && self.audio == Audio::Flowing;
         let since = self.relayed_since.filter(|_| may_begin)?;
         let growth = UPGRADE_GROWTH.saturating_pow(self.failed_upgrades);
-        let wait = self.config.upgrade_after.saturating_mul(growth);
+        // The callee waits for the caller to do it. But of two sides that talk through the relay of one, the
+        // other may not know that there is one.
+        let patience = match self.side {
+            Side::Caller => self.config.upgrade_after,
+            Side::Callee => self.config.upgrade_after * 2,
+        };
+        let wait = patience.saturating_mul(growth);
         Some((since + wait.min(UPGRADE_WAIT_MAX)).max(self.not_before))
     }
 
@@ -440,7 +446,7 @@ impl Recovery {
     ) -> Option<RecoveryAction> {
         let attempt = self.attempt.take_if(is_meant)?;
         if attempt.aim == Aim::Upgrade {
-            self.relayed_since = Some(now);
+            self.wait_from(now);
         }
         Some(RecoveryAction::Abandon)
     }
@@ -464,7 +470,14 @@ impl Recovery {
             }
         } else {
             self.failed_upgrades += 1;
-            self.relayed_since = Some(now);
+            self.wait_from(now);
+        }
+    }
+
+    /// The wait for the next search for a direct path begins, where the present one is relayed.
+    fn wait_from(&mut self, now: Instant) {
+        if let Some(since) = &mut self.relayed_since {
+            *since = now;
         }
     }
 }

@@ -5,6 +5,7 @@
 //! acknowledged by the other device is handed to the next connection again.
 
 mod driver;
+mod returning;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -47,8 +48,8 @@ pub struct Identity {
 pub enum SignalingEvent {
     /// The namespace is joined, and everything that waited is on its way.
     Connected,
-    /// The connection is gone. [`Reconnecting`](Self::Reconnecting) follows unless the server itself
-    /// disconnected this client, or the next attempt starts at once.
+    /// The connection is gone. [`Reconnecting`](Self::Reconnecting) follows, unless the next attempt
+    /// starts at once; one that the server itself ended comes back without it, after the same wait.
     Disconnected {
         /// Why.
         reason: DisconnectReason,

@@ -11,6 +11,9 @@ use crate::report::{Failure, FailureCause};
 use crate::scenario::model::Scenario;
 use crate::trace::{AppEvent, HostName};
 
+/// How long a request may be on its way on the slowest networks.
+const UNDERWAY: Duration = Duration::from_secs(1);
+
 /// An allocation at a TURN server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allocation {
@@ -31,7 +34,12 @@ pub fn left_allocated(scenario: &Scenario, facts: &Facts) -> Vec<Failure> {
     let outages = outages(&scenario.faults, facts);
     let struck = |allocation: &Allocation| {
         let mut outages = outages.iter();
-        outages.any(|outage| outage.end.is_none_or(|end| end >= allocation.made))
+        // What was asked for before may be granted after, to who is not there any more.
+        outages.any(|outage| {
+            outage
+                .end
+                .is_none_or(|end| end + UNDERWAY >= allocation.made)
+        })
     };
     let left = facts.allocations.iter().filter(|allocation| {
         allocation.ended.is_none() && !struck(allocation) && is_over(facts, allocation)

@@ -24,6 +24,10 @@ use crate::trace::{AppEvent, FaultPhase, MessagePhase};
 /// not give up (RFC 8863 section 4).
 const UNREACHABLE_WITHIN: Duration = Duration::from_secs(45);
 
+/// How long a client may wait until it asks a signaling server again that was away: `reconnection_delay_max`
+/// and the most that chance adds, and the time to connect.
+const RECONNECTED_WITHIN: Duration = Duration::from_secs(12);
+
 /// How far apart the moments are from which audio is looked for.
 const RESOLUTION: Duration = Duration::from_millis(100);
 
@@ -59,7 +63,7 @@ pub fn healed_at(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Duratio
         fact.event == AppEvent::Ended { reason }
     });
     let over = match hung_up {
-        Some(fact) if !script_hangs_up(scenario) => fact.at,
+        Some(fact) if !script_hung_up(scenario, facts) => fact.at,
         _ => Duration::MAX,
     };
     let faults = scenario.faults.iter().enumerate();
@@ -87,15 +91,8 @@ pub fn healed_at(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Duratio
     let spans = scenario.perturbations.iter().filter_map(|each| each.until);
     let portals = scenario.networks.values();
     let portals = portals.filter_map(|network| Some(network.portal?.until));
-    let steps = scenario
-        .script
-        .iter()
-        .filter_map(|step| match step.trigger {
-            Trigger::At(at) => Some(at),
-            Trigger::AfterRinging(wait) => Some(facts.first_ringing()? + wait),
-            Trigger::AfterAudio(wait) => Some(facts.audio_on_both_sides()? + wait),
-            Trigger::AfterSettling(_) => None,
-        });
+    let steps = scenario.script.iter();
+    let steps = steps.filter_map(|step| step_due(step.trigger, facts));
     faults
         .chain(messages)
         .chain(spans)
@@ -122,10 +119,13 @@ pub fn settled_by(
         return None;
     }
     let audio = audio_from(call, losses, healed, terms, now);
-    if let Some(audio) = audio {
+    let prediction = prediction(scenario, call, facts);
+    if let Some(audio) = audio
+        && wrong_path(prediction.as_ref(), call, facts).is_none()
+    {
         return Some(audio + terms.kept_for);
     }
-    let within = match prediction(scenario, call, facts).map(|prediction| prediction.reach) {
+    let within = match prediction.map(|prediction| prediction.reach) {
         Some(Reach::Unreachable) => UNREACHABLE_WITHIN,
         _ => terms.within,
     };
@@ -147,13 +147,14 @@ pub fn unsettled(
         return vec![Failure::new(FailureCause::ScriptNotFinished, message)];
     }
     let healed = healed_at(scenario, call, facts);
-    if script_hangs_up(scenario) {
+    if script_hung_up(scenario, facts) {
         return still_in_a_call(facts, healed, terms).into_iter().collect();
     }
     let prediction = prediction(scenario, call, facts);
     let reach = prediction.as_ref().map(|prediction| prediction.reach);
     if reach == Some(Reach::Unreachable) {
-        return reached_or_late(call, healed).into_iter().collect();
+        let since = signaling_back(facts, healed);
+        return reached_or_late(call, since).into_iter().collect();
     }
     let Some(audio) = audio_from(call, losses, healed, terms, facts.last) else {
         return vec![no_audio(call, losses, healed, terms, facts)];
@@ -162,19 +163,7 @@ pub fn unsettled(
     if let Some(ended) = ended_by_itself(call, audio + terms.kept_for) {
         failures.push(ended);
     }
-    if let (Some(prediction), Some(path)) = (prediction, path_at_the_end(call, facts)) {
-        let allowed = match prediction.reach {
-            Reach::Direct => CallPath::Direct,
-            Reach::Relayed | Reach::Unreachable => CallPath::Relayed,
-        };
-        if path != allowed {
-            let message = format!(
-                "the networks allow {allowed} audio, and it is {path}: {}",
-                prediction.reason
-            );
-            failures.push(Failure::new(FailureCause::WrongPath, message));
-        }
-    }
+    failures.extend(wrong_path(prediction.as_ref(), call, facts));
     failures
 }
 
@@ -184,12 +173,21 @@ pub fn prediction(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Option
     of_scenario::predict(scenario, &call.peers, &places(scenario, facts))
 }
 
-/// Whether somebody hangs up who does not wait for the call to settle.
-#[must_use]
-pub fn script_hangs_up(scenario: &Scenario) -> bool {
-    scenario.script.iter().any(|step| {
-        step.action == Action::HangUp && !matches!(step.trigger, Trigger::AfterSettling(_))
-    })
+/// Whether somebody has hung up who did not wait for the call to settle.
+fn script_hung_up(scenario: &Scenario, facts: &Facts) -> bool {
+    let mut steps = scenario.script.iter();
+    steps.any(|step| step.action == Action::HangUp && step_due(step.trigger, facts).is_some())
+}
+
+/// When a step of the script is taken that does not wait for the call to settle; `None` while what it
+/// waits for has not happened.
+fn step_due(trigger: Trigger, facts: &Facts) -> Option<Duration> {
+    match trigger {
+        Trigger::At(at) => Some(at),
+        Trigger::AfterRinging(wait) => Some(facts.first_ringing()? + wait),
+        Trigger::AfterAudio(wait) => Some(facts.audio_on_both_sides()? + wait),
+        Trigger::AfterSettling(_) => None,
+    }
 }
 
 fn due(begin: &Begin, facts: &Facts) -> Option<Duration> {
@@ -302,6 +300,16 @@ fn ended_by_itself(call: &LastCall, until: Duration) -> Option<Failure> {
     Some(Failure::new(FailureCause::WrongOutcome, message))
 }
 
+/// When both sides were back at the signaling server after the last healing: nobody can know that there is
+/// no way before the other side is asked.
+fn signaling_back(facts: &Facts, healed: Duration) -> Duration {
+    let connected = facts.app.iter().filter(|fact| {
+        fact.event == AppEvent::SignalingConnected
+            && (healed..=healed + RECONNECTED_WITHIN).contains(&fact.at)
+    });
+    connected.map(|fact| fact.at).max().unwrap_or(healed)
+}
+
 fn reached_or_late(call: &LastCall, healed: Duration) -> Option<Failure> {
     if call.outcome() == Outcome::AudioConnected {
         // While the networks were others there may have been a way.
@@ -349,6 +357,23 @@ fn still_in_a_call(facts: &Facts, healed: Duration, terms: Terms) -> Option<Fail
         healed.as_secs_f64()
     );
     Some(Failure::new(FailureCause::WrongOutcome, message))
+}
+
+/// Audio that takes another path than the networks allow.
+fn wrong_path(prediction: Option<&Prediction>, call: &LastCall, facts: &Facts) -> Option<Failure> {
+    let prediction = prediction?;
+    let path = path_at_the_end(call, facts)?;
+    let allowed = match prediction.reach {
+        Reach::Direct => CallPath::Direct,
+        Reach::Relayed | Reach::Unreachable => CallPath::Relayed,
+    };
+    (path != allowed).then(|| {
+        let message = format!(
+            "the networks allow {allowed} audio, and it is {path}: {}",
+            prediction.reason
+        );
+        Failure::new(FailureCause::WrongPath, message)
+    })
 }
 
 /// The path that audio takes in the end. Each side may have selected a pair of its own, so that both ends

@@ -73,9 +73,12 @@ fn assemble(
         }
         peers.insert(peer.to_owned(), PeerCase { network: home });
     }
-    // Messages are perturbed in WebSockets, which such a proxy lets nobody have.
-    if !messages.is_empty() {
-        for network in networks.values_mut() {
+    for (name, network) in &mut networks {
+        // Messages are perturbed in WebSockets, which such a proxy lets nobody have. And over long-polling
+        // the client cannot tell a poll that waits from one whose connection died without a sign, but for
+        // the server's heartbeat.
+        let may_die_silently = faults.iter().any(|fault| fault.silences(name));
+        if !messages.is_empty() || may_die_silently {
             network.proxy = None;
         }
     }

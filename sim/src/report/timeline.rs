@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::Level;
+
 use super::{PacketOrEvent, TimelineEntry};
 use crate::trace::digest::Chain;
 use crate::trace::{Event, EventKind, Observer};
@@ -48,6 +50,12 @@ impl Observer for TimelineCollector {
                 PacketOrEvent::Packet
             }
             kind if kind.is_milestone() => PacketOrEvent::Event,
+            // What a client or server says to who looks closely.
+            EventKind::Log { level, .. }
+                if *level == Level::DEBUG && self.detail == PacketOrEvent::Packet =>
+            {
+                PacketOrEvent::Packet
+            }
             _ => return,
         };
         let entry = TimelineEntry {

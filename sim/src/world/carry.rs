@@ -124,6 +124,9 @@ impl World {
             .sender
             .and_then(|sender| end_of(sender, &cargo.packet));
         let passage = self.connections.arrives(to, from, segment);
+        if let Some(first) = passage.first.clone() {
+            self.egress.hand_over(first);
+        }
         if passage.completes_handshake {
             let (acknowledgment, _) = split_segment(&received, 0);
             self.egress.hand_over(acknowledgment);

@@ -8,7 +8,7 @@
 //! it is lost and sent again, and the other end hears of the cut when it has got it. Nothing reaches
 //! the end at which the frame was seen any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -35,6 +35,9 @@ pub struct End {
 #[derive(Debug, Default)]
 pub struct Connections {
     ends: BTreeMap<End, Connection>,
+    /// Every end that somebody has connected to. A kernel may hold one for long after both ends have
+    /// closed, while the last acknowledgment does not arrive.
+    accepted: BTreeSet<End>,
     taps: Vec<Tap>,
     events: Vec<(HostId, WireEvent)>,
 }
@@ -67,6 +70,8 @@ struct Connection {
 pub struct Passage {
     /// How much of the segment goes its way.
     pub passes: Passes,
+    /// What its receiver is told before it.
+    pub first: Option<KernelPacket>,
     /// What the two ends are told after it.
     pub told: Vec<KernelPacket>,
     /// The fault that cuts the connection here, by number.
@@ -152,7 +157,7 @@ impl Connections {
                     passes: Passes::begin(bytes),
                     told: self.cut(end, until, cut.how),
                     cut_by: Some(cut.fault),
-                    completes_handshake: false,
+                    ..Passage::whole()
                 }
             }
         }
@@ -166,6 +171,7 @@ impl Connections {
                 ..Connection::default()
             };
             self.ends.insert(to, connection);
+            self.accepted.insert(to);
         }
         let connection = self.ends.entry(to).or_default();
         if connection.broken.is_some() {
@@ -175,6 +181,11 @@ impl Connections {
         connection.is_opening &= segment.flags.syn;
         let says_more = !segment.payload.is_empty() || segment.flags.fin;
         let completes_handshake = was_opening && !connection.is_opening && says_more;
+        let first = if was_opening && segment.flags.rst {
+            connection.handshake_completed(to)
+        } else {
+            None
+        };
         if segment.flags.syn
             && segment.flags.ack
             && let Some(event) = connection.wire.as_mut().and_then(Wire::accepted)
@@ -197,7 +208,7 @@ impl Connections {
                 passes: Passes::begin(bytes),
                 told: self.cut(to, until, cut.how),
                 cut_by: Some(cut.fault),
-                completes_handshake: false,
+                ..Passage::whole()
             };
         }
         connection.expects = after(segment, segment.payload.len());
@@ -215,10 +226,10 @@ impl Connections {
             }
         }
         Passage {
+            first,
             told: breaks
-                .and_then(|(_, how)| self.tell(to, how))
-                .into_iter()
-                .collect(),
+                .map(|(_, how)| self.tell(to, how))
+                .unwrap_or_default(),
             completes_handshake,
             ..Passage::whole()
         }
@@ -241,7 +252,7 @@ impl Connections {
         let mut told = Vec::new();
         for (end, other) in &pairs {
             told.extend(self.tell(*end, how));
-            told.extend(other.and_then(|other| self.tell(other, how)));
+            told.extend(other.into_iter().flat_map(|other| self.tell(*other, how)));
         }
         (told, pairs.len())
     }
@@ -257,27 +268,28 @@ impl Connections {
         let ends: Vec<End> = whole.map(|(end, _)| *end).collect();
         let told: Vec<_> = ends
             .iter()
-            .filter_map(|end| {
-                let packet = self.tell(*end, Breakage::Rst);
+            .flat_map(|end| {
+                let packets = self.tell(*end, Breakage::Rst);
                 self.ends.remove(end);
-                packet
+                packets
             })
             .collect();
         (told, ends.len())
     }
 
-    /// What the kernel of `host` is told so that nothing is left of its connections, those that linger
-    /// because the other end says nothing any more among them.
+    /// What the kernel of `host` is told so that nothing is left of the connections that it has accepted,
+    /// those that linger because the other end says nothing any more among them.
     pub fn clear(&mut self, host: HostId) -> Vec<KernelPacket> {
-        let of_host = self.ends.keys().filter(|end| end.host == host);
-        let ends: Vec<End> = of_host.copied().collect();
-        ends.iter()
-            .filter_map(|end| {
-                let packet = self.tell(*end, Breakage::Rst);
-                self.ends.remove(end);
-                packet
-            })
-            .collect()
+        let of_host: Vec<End> = self
+            .accepted
+            .extract_if(.., |end| end.host == host)
+            .collect();
+        let told = of_host.into_iter().map(|end| {
+            self.ends.remove(&end);
+            // A reset is taken whatever its number.
+            end.packet(0, 0, reset())
+        });
+        told.collect()
     }
 
     /// How many connections of `host` are open.
@@ -291,7 +303,7 @@ impl Connections {
     /// Cuts a connection at `end`. The other end hears of it when it has got what this one sent
     /// before the sequence number `until`.
     fn cut(&mut self, end: End, until: u32, how: Breakage) -> Vec<KernelPacket> {
-        let mut told: Vec<KernelPacket> = self.tell(end, how).into_iter().collect();
+        let mut told = self.tell(end, how);
         let Some(connection) = self.ends.get_mut(&end) else {
             return told;
         };
@@ -307,23 +319,29 @@ impl Connections {
         told
     }
 
-    fn tell(&mut self, end: End, how: Breakage) -> Option<KernelPacket> {
+    fn tell(&mut self, end: End, how: Breakage) -> Vec<KernelPacket> {
         if how == Breakage::Rst {
             self.note_close(end);
         }
-        let connection = self.ends.get_mut(&end)?;
+        let Some(connection) = self.ends.get_mut(&end) else {
+            return Vec::new();
+        };
         connection.broken = Some(how);
         let (expects, acknowledged) = (connection.expects, connection.acknowledged);
         match how {
-            Breakage::Silence => None,
-            Breakage::Rst => Some(end.packet(expects, acknowledged, reset())),
+            Breakage::Silence => Vec::new(),
+            Breakage::Rst => {
+                let first = connection.handshake_completed(end);
+                let reset = end.packet(expects, acknowledged, reset());
+                first.into_iter().chain([reset]).collect()
+            }
             Breakage::Fin => {
                 connection.expects = expects.wrapping_add(1);
                 let flags = TcpFlags {
                     fin: true,
                     ..acknowledgment()
                 };
-                Some(end.packet(expects, acknowledged, flags))
+                vec![end.packet(expects, acknowledged, flags)]
             }
         }
     }
@@ -365,6 +383,14 @@ impl Connection {
         self.broken.is_none() && self.other.is_some() && !self.finished
     }
 
+    /// The acknowledgment that completes the handshake of `end`, if it awaits one. It comes before a reset:
+    /// the kernel of the world forgets a connection that is reset only when somebody has accepted it, so
+    /// that one which nobody can accept would hold its port for ever.
+    fn handshake_completed(&self, end: End) -> Option<KernelPacket> {
+        let awaits = self.is_opening && self.sends != 0;
+        awaits.then(|| end.packet(self.expects, self.sends, acknowledgment()))
+    }
+
     /// What an end is told that goes on although it is broken.
     fn answer(&self, end: End, segment: &TcpSegment, how: Breakage) -> Option<KernelPacket> {
         match how {
@@ -392,6 +418,7 @@ impl Passage {
         Self {
             passes,
             told: Vec::new(),
+            first: None,
             cut_by: None,
             completes_handshake: false,
         }

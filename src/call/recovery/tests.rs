@@ -190,7 +190,7 @@ fn a_relayed_call_tries_to_be_direct_once_and_the_caller_does_it() {
 fn the_other_sides_attempt_takes_the_place_of_ours() {
     let mut call = Call::talking(Side::Callee);
     let now = call.at(2.5);
-    call.recovery.handle_remote_attempt(now);
+    call.recovery.handle_remote_attempt(now, Aim::Restart);
     assert_eq!(call.until(10.0), [(3.0, RecoveryAction::Interrupted)]);
     let now = call.at(10.0);
     call.recovery.handle_taken_over(now);
@@ -244,7 +244,7 @@ fn an_offer_that_did_not_get_out_is_dropped_with_what_was_gathered_for_it() {
 fn lost_consent_begins_another_path_whatever_is_under_way() {
     let mut call = Call::talking(Side::Callee);
     let now = call.at(2.0);
-    call.recovery.handle_remote_attempt(now);
+    call.recovery.handle_remote_attempt(now, Aim::Restart);
     let now = call.at(2.5);
     let dropped = call.recovery.handle_trouble(now, Trouble::ConsentLost);
     assert_eq!(dropped, Some(RecoveryAction::Abandon));

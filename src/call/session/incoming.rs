@@ -9,7 +9,7 @@ use super::Session;
 use super::active::RingingOffer;
 use crate::call::admission::{Admission, Offered, Present, admit};
 use crate::call::negotiation::{OnAnswer, OnOffer, Side};
-use crate::call::recovery::Signaling;
+use crate::call::recovery::{Aim, Signaling};
 use crate::call::state::{CallState, Input, transition};
 use crate::candidates::Pushed;
 use crate::client::{ClientEvent, EndReason};
@@ -287,7 +287,11 @@ impl Session {
             if aim != OfferAim::Call
                 && let Some(recovery) = self.recovery()
             {
-                recovery.handle_remote_attempt(Instant::now());
+                let aim = match aim {
+                    OfferAim::Upgrade => Aim::Upgrade,
+                    OfferAim::Call | OfferAim::Restart | OfferAim::Unknown => Aim::Restart,
+                };
+                recovery.handle_remote_attempt(Instant::now(), aim);
             }
             self.send_answer();
             self.start_coming();

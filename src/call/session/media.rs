@@ -116,11 +116,7 @@ impl Session {
         if let Some(recovery) = call.recovery.as_mut() {
             recovery.handle_path(Instant::now(), path.unwrap_or(Path::Direct));
         }
-        let is_news = call
-            .legs
-            .get(id)
-            .is_some_and(|leg| leg.told.replace((local, remote)) != Some((local, remote)));
-        if is_news {
+        if call.legs.tell((local, remote)) {
             let call = call.id.clone();
             self.report(ClientEvent::PathSelected {
                 call,

@@ -19,7 +19,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::request::{Ask, Login};
-use super::stun::{Header, channel_number, is_mismatch, lifetime, peers, send_indication};
+use super::stun::{
+    Header, channel_number, is_challenge, is_mismatch, lifetime, peers, send_indication,
+};
 use super::traffic::Packet;
 use crate::config::Credentials;
 use crate::peer::servers::Transport;
@@ -78,7 +80,7 @@ struct Allocation {
     /// What the server has refused a permission for: asking again would be in vain.
     refused: BTreeSet<IpAddr>,
     channels: BTreeMap<u16, Channel>,
-    /// The server's word for it has come.
+    /// The server has said that it is made.
     granted: bool,
     /// The agent has given it up.
     abandoned: bool,
@@ -180,20 +182,30 @@ impl Relays {
                     .allocations
                     .get(&key)
                     .is_some_and(|each| each.abandoned);
-            // The server has granted it, and its answer was lost. It says so to the repeated request
-            // instead of granting it again, and the agent gives the server up. Where the answer came,
-            // a server that is far away says the same to a request that was repeated meanwhile.
-            let is_lost = header.is_allocate_error()
-                && is_mismatch(&packet.payload)
-                && self.allocations.get(&key).is_some_and(|each| !each.granted);
             if header.is_allocate_success()
                 && let Some(allocation) = self.allocations.get_mut(&key)
             {
                 allocation.granted = true;
             }
-            if is_lost {
+            // The server answers a repeated request so, instead of granting it again. Where its first
+            // answer has come, on a path slower than the repetition, all is well. Where that was lost, the
+            // agent gives the server up.
+            let is_of_repetition = header.is_allocate_error() && is_mismatch(&packet.payload);
+            let allocation = self.allocations.get(&key).filter(|_| is_of_repetition);
+            if allocation.is_some_and(|allocation| allocation.granted) {
+                return ForWhom::Bridge;
+            }
+            if allocation.is_some() {
                 let release = self.release(now, key);
                 self.ready.extend(release);
+            }
+            // The agent gives up a server that refuses it. What the server grants to the repeated request
+            // a moment later, nobody wants any more.
+            if header.is_allocate_error()
+                && !is_challenge(&packet.payload)
+                && let Some(allocation) = self.allocations.get_mut(&key)
+            {
+                allocation.abandoned = true;
             }
             if !is_late {
                 return ForWhom::Agent;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use stun::agent::TransactionId;
 use stun::attributes::{ATTR_CHANNEL_NUMBER, ATTR_DATA, ATTR_USE_CANDIDATE, ATTR_XOR_PEER_ADDRESS};
-use stun::error_code::{CODE_ALLOC_MISMATCH, ErrorCode, ErrorCodeAttribute};
+use stun::error_code::{
+    CODE_ALLOC_MISMATCH, CODE_STALE_NONCE, CODE_UNAUTHORIZED, ErrorCode, ErrorCodeAttribute,
+};
 use stun::fingerprint::FINGERPRINT;
 use stun::integrity::MessageIntegrity;
 use stun::message::{
@@ -177,9 +179,21 @@ pub(super) fn channel_number(request: &[u8]) -> Option<u16> {
 
 /// Whether a server says that there is an allocation already, or none (RFC 8656 section 19).
 pub(super) fn is_mismatch(response: &[u8]) -> bool {
+    error_code(response) == Some(CODE_ALLOC_MISMATCH)
+}
+
+/// Whether a server asks to be asked again, with what it says (RFC 8489 section 9.2.5).
+pub(super) fn is_challenge(response: &[u8]) -> bool {
+    matches!(
+        error_code(response),
+        Some(CODE_UNAUTHORIZED | CODE_STALE_NONCE)
+    )
+}
+
+fn error_code(response: &[u8]) -> Option<ErrorCode> {
     let mut code = ErrorCodeAttribute::default();
-    decoded(response).is_some_and(|response| code.get_from(&response).is_ok())
-        && code.code == CODE_ALLOC_MISMATCH
+    code.get_from(&decoded(response)?).ok()?;
+    Some(code.code)
 }
 
 /// The peers that a message of TURN is about (RFC 8656 section 18.3).

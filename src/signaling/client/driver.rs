@@ -14,7 +14,8 @@ use tokio::select;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Identity, SendError, SignalingEvent};
+use super::returning::Returning;
+use super::{DisconnectReason, Identity, SendError, SignalingEvent};
 use crate::config::SignalingConfig;
 use crate::net::Net;
 use crate::redaction;
@@ -76,6 +77,7 @@ pub(super) struct Driver {
     limits: MailboxLimits,
     mailbox: Mailbox,
     link: Link,
+    returning: Returning,
     outcomes: BTreeMap<PostId, SendOutcome>,
     /// Messages that the server has not taken.
     untaken: BTreeSet<PostId>,
@@ -113,6 +115,7 @@ enum Wake {
     TurnAnswered(Answer),
     MailboxTimeout,
     TurnTimeout,
+    Return,
     Socket(Option<SocketEvent>),
 }
 
@@ -140,6 +143,7 @@ impl Driver {
             auth,
             limits,
             link: Link::Connecting,
+            returning: Returning::default(),
             outcomes: BTreeMap::new(),
             untaken: BTreeSet::new(),
             last_post: None,
@@ -183,6 +187,12 @@ impl Driver {
                 Wake::TurnTimeout => {
                     if let Some(socket) = &socket {
                         self.ask_for_turn_credentials(socket);
+                    }
+                }
+                Wake::Return => {
+                    self.returning.handle_timeout();
+                    if let Some(socket) = &socket {
+                        socket.connect();
                     }
                 }
                 Wake::Socket(Some(event)) => self.on_socket_event(event, socket.as_ref()),
@@ -230,6 +240,7 @@ impl Driver {
             Some(((), answer)) = self.turn_answers.next() => Wake::TurnAnswered(answer),
             () = until(mailbox_timeout) => Wake::MailboxTimeout,
             () = until(self.turn.poll_timeout()) => Wake::TurnTimeout,
+            () = until(self.returning.poll_timeout()) => Wake::Return,
             event = next_event(received), if self.backlog.len() < EVENT_BACKLOG_MAX => {
                 Wake::Socket(event)
             }
@@ -385,6 +396,7 @@ impl Driver {
                 let waiting = self.mailbox.len();
                 tracing::info!(user = %self.user, waiting, "signaling connected");
                 self.link = Link::Connected;
+                self.returning.handle_connected(now);
                 self.withdraw_unwanted();
                 self.mailbox.handle_connected(now);
                 if self.turn_wish == TurnWish::Wanted {
@@ -397,7 +409,9 @@ impl Driver {
                 self.link = Link::Connecting;
                 self.mailbox.handle_disconnected();
                 self.turn.handle_disconnected();
-                if reason.is_final() {
+                if matches!(reason, DisconnectReason::ServerDisconnect) {
+                    self.returning.handle_dismissed(now, &self.config);
+                } else if reason.is_final() {
                     self.end();
                 }
                 self.backlog

@@ -224,6 +224,20 @@ fn fault(kind: FaultName, story: &Story) -> BoxedStrategy<FaultCase> {
 }
 
 impl FaultCase {
+    /// Whether connections from a network may die of it without a sign.
+    pub(super) fn silences(&self, network: &str) -> bool {
+        let of_network = self.network == Some(network);
+        let of_peer = self.peer.is_some_and(|peer| home_of(peer) == network);
+        match self.kind {
+            "nat-reboot" | "mapping-flush" | "rebinding" | "blackhole" => of_network,
+            "socket-drop" => of_peer && self.how == Some("silence"),
+            "flight-mode" | "app-suspend" => of_peer,
+            "server-pause" => self.server == Some("signaling"),
+            "signaling-restart" => self.how == Some("cut"),
+            _ => false,
+        }
+    }
+
     /// The same, about a peer or its network, as its kind has it.
     fn about(self, kind: FaultName, peer: &'static str) -> Self {
         match kind {

@@ -291,14 +291,30 @@ fn an_allocation_whose_grant_was_lost_is_released() {
 }
 
 #[test]
-fn an_allocation_that_was_granted_stays_when_a_request_was_repeated() {
+fn a_repetition_that_the_server_refuses_costs_no_allocation_that_was_granted() {
     let now = Instant::now();
     let mut relays = relays(now);
     let allocate = packet(9, request(METHOD_ALLOCATE, Vec::new()));
-    relays.inbound(now, &answer(&allocate, None));
-    relays.inbound(now, &answer(&allocate, Some(CODE_ALLOC_MISMATCH)));
+    let granted = answer(&allocate, None);
+    assert_eq!(relays.inbound(now, &granted), ForWhom::Agent);
+    let exists = answer(&allocate, Some(CODE_ALLOC_MISMATCH));
+    assert_eq!(relays.inbound(now, &exists), ForWhom::Bridge);
     assert!(relays.all_released());
-    assert_eq!(relays.due(now), Vec::new());
+    assert_eq!(relays.due(now), []);
+}
+
+#[test]
+fn what_is_granted_to_the_repetition_of_a_refused_request_is_released() {
+    let now = Instant::now();
+    let mut relays = relays(now);
+    let allocate = packet(9, request(METHOD_ALLOCATE, Vec::new()));
+    let refused = answer(&allocate, Some(CODE_FORBIDDEN));
+    assert_eq!(relays.inbound(now, &refused), ForWhom::Agent);
+    assert!(relays.all_released());
+    let granted = answer(&allocate, None);
+    assert_eq!(relays.inbound(now, &granted), ForWhom::Bridge);
+    assert!(!relays.all_released());
+    assert_eq!(relays.due(now).len(), 1);
 }
 
 #[test]
