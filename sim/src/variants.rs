@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ringtrue::client::CallClient;
 use ringtrue::config::{
-    ClientConfig, ConnectionReuse, RecoveryConfig, RingingConfig, TransportKind,
+    ClientConfig, ConnectionReuse, IceServer, RecoveryConfig, RingingConfig, TransportKind,
 };
 use ringtrue::signaling::channel::SignalingChannel;
 use ringtrue::signaling::client::{SignalingClient, SignalingEvent};
@@ -27,7 +27,8 @@ mod flawed;
 
 use self::courier::{Courier, DeviceName, Habits, Kept, Repeats};
 use self::flaw::{
-    BadCandidateFatal, Flaw, FlushedTooEarly, GenerationIgnored, NoBuffer, NoRestart,
+    BadCandidateFatal, CrossedOffers, EarlyCandidateWedges, Flaw, FlushedTooEarly,
+    GenerationIgnored, LateHandler, NoBuffer, NoRestart,
 };
 use self::flawed::FlawedChannel;
 use crate::endpoint::{Endpoint, Seat, drive};
@@ -51,6 +52,16 @@ pub enum Variant {
     DuplicatesApplied,
     /// Candidates alone are lost while signaling is down, or with the connection that they were on.
     CandidatesLostOnReconnect,
+    /// Its own candidates are listened for too late, and the first one of each generation is lost.
+    LateHandler,
+    /// A candidate that comes before its description makes the agent deaf to all others.
+    EarlyCandidateWedges,
+    /// Whoever is called while calling takes the offer for an answer.
+    CrossedOffers,
+    /// The first path is the only one.
+    NoRestart,
+    /// One STUN server and one TURN server, over UDP.
+    OneServerEach,
     /// The application before any fix.
     Naive,
 }
@@ -65,7 +76,7 @@ pub struct VariantError {
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::NoBuffer,
         Self::BadCandidateFatal,
         Self::NothingSentAgain,
@@ -74,6 +85,11 @@ impl Variant {
         Self::GenerationIgnored,
         Self::DuplicatesApplied,
         Self::CandidatesLostOnReconnect,
+        Self::LateHandler,
+        Self::EarlyCandidateWedges,
+        Self::CrossedOffers,
+        Self::NoRestart,
+        Self::OneServerEach,
         Self::Naive,
     ];
 
@@ -89,6 +105,11 @@ impl Variant {
             Self::GenerationIgnored => "generation-ignored",
             Self::DuplicatesApplied => "duplicates-applied",
             Self::CandidatesLostOnReconnect => "candidates-lost-on-reconnect",
+            Self::LateHandler => "late-handler",
+            Self::EarlyCandidateWedges => "early-candidate-wedges",
+            Self::CrossedOffers => "crossed-offers",
+            Self::NoRestart => "no-restart",
+            Self::OneServerEach => "one-server-each",
             Self::Naive => "naive",
         }
     }
@@ -111,6 +132,19 @@ impl Variant {
             Self::CandidatesLostOnReconnect => {
                 "loses the candidates, and only them, that it finds while signaling is down"
             }
+            Self::LateHandler => {
+                "listens for its own candidates too late, and loses the first of each generation"
+            }
+            Self::EarlyCandidateWedges => {
+                "takes no candidate any more, in any call, once one came before its description"
+            }
+            Self::CrossedOffers => {
+                "takes the offer that crosses its own for an answer, so that both sides control"
+            }
+            Self::NoRestart => {
+                "never looks for another path, and takes ten seconds without one for the end"
+            }
+            Self::OneServerEach => "knows one STUN server and one TURN server, over UDP",
             Self::Naive => {
                 "is the application before any fix: no buffer, nothing sent again, WebSocket and STUN \
                  only, short limits, no restart"
@@ -131,6 +165,8 @@ impl Variant {
             // them makes its peer connection when the call is answered.
             Self::NoBuffer | Self::FlushedTooEarly => config.ice.candidate_pool_size = 0,
             Self::WebsocketOnly => config.signaling.transports = vec![TransportKind::WebSocket],
+            Self::NoRestart => config.recovery = without_recovery(),
+            Self::OneServerEach => config.ice.servers = one_of_each(&config.ice.servers),
             Self::Naive => {
                 config.ice.candidate_pool_size = 0;
                 config
@@ -152,7 +188,10 @@ impl Variant {
             | Self::NothingSentAgain
             | Self::GenerationIgnored
             | Self::DuplicatesApplied
-            | Self::CandidatesLostOnReconnect => {}
+            | Self::CandidatesLostOnReconnect
+            | Self::LateHandler
+            | Self::EarlyCandidateWedges
+            | Self::CrossedOffers => {}
         }
     }
 
@@ -162,6 +201,10 @@ impl Variant {
             Self::BadCandidateFatal => vec![Box::<BadCandidateFatal>::default()],
             Self::FlushedTooEarly => vec![Box::<FlushedTooEarly>::default()],
             Self::GenerationIgnored => vec![Box::<GenerationIgnored>::default()],
+            Self::LateHandler => vec![Box::<LateHandler>::default()],
+            Self::EarlyCandidateWedges => vec![Box::<EarlyCandidateWedges>::default()],
+            Self::CrossedOffers => vec![Box::<CrossedOffers>::default()],
+            Self::NoRestart => vec![Box::<NoRestart>::default()],
             Self::Naive => vec![
                 Box::<BadCandidateFatal>::default(),
                 Box::<NoBuffer>::default(),
@@ -170,7 +213,8 @@ impl Variant {
             Self::NothingSentAgain
             | Self::WebsocketOnly
             | Self::DuplicatesApplied
-            | Self::CandidatesLostOnReconnect => Vec::new(),
+            | Self::CandidatesLostOnReconnect
+            | Self::OneServerEach => Vec::new(),
         }
     }
 
@@ -189,7 +233,12 @@ impl Variant {
             | Self::BadCandidateFatal
             | Self::WebsocketOnly
             | Self::FlushedTooEarly
-            | Self::GenerationIgnored => return None,
+            | Self::GenerationIgnored
+            | Self::LateHandler
+            | Self::EarlyCandidateWedges
+            | Self::CrossedOffers
+            | Self::NoRestart
+            | Self::OneServerEach => return None,
         };
         Some(Habits {
             kept,
@@ -231,6 +280,22 @@ fn without_recovery() -> RecoveryConfig {
         limit: Duration::from_secs(15),
         ..RecoveryConfig::default()
     }
+}
+
+/// The first STUN server and the first TURN server over UDP.
+fn one_of_each(servers: &[IceServer]) -> Vec<IceServer> {
+    let first = |begins: &str| {
+        let mut of_kind = servers
+            .iter()
+            .filter(|server| server.url.starts_with(begins));
+        of_kind
+            .find(|server| !server.url.ends_with("transport=tcp"))
+            .cloned()
+    };
+    [first("stun:"), first("turn:")]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Runs a variant.

@@ -9,6 +9,8 @@ mod determinism;
 mod devices;
 mod drops;
 mod faults;
+mod field;
+mod field_settings;
 mod frames;
 mod fuzz;
 mod late_candidates;

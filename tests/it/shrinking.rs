@@ -213,7 +213,7 @@ fn cases_that_cannot_be_read_are_refused() {
         (&["nowhere.toml"], "there is no such file"),
         (
             &[&crowded, "--client", "perfect"],
-            "there is no client `perfect`: allowed is `ringtrue`",
+            "no client is called \"perfect\"; there are no-buffer, ",
         ),
         (&[&crowded, "--seed", "x"], "invalid value"),
     ] {

@@ -12,7 +12,7 @@ use crate::fuzz::seed_string::SeedString;
 use crate::scenario::model::ClientName;
 use crate::scenario::{InvalidScenario, LoadError, Scenario};
 use crate::seed::Seed;
-use crate::variants::{Variant, VariantError};
+use crate::variants::Variant;
 use crate::world::run::RunOptions;
 
 /// Which run is meant.
@@ -36,6 +36,7 @@ pub(super) struct Case {
     pub(super) text: String,
     pub(super) seed: Seed,
     pub(super) client: ClientName,
+    endpoint: Arc<dyn Endpoint>,
     /// Where the text stands; `None` where it comes from a string.
     file: Option<PathBuf>,
 }
@@ -54,18 +55,18 @@ impl CaseArguments {
         if let Some(client) = &self.client {
             case.client = ClientName(client.clone());
         }
-        endpoint_of(&case.client)?;
+        case.endpoint = endpoint_of(&case.client)?;
         Ok(case)
     }
 }
 
 impl Case {
-    /// How it is run.
-    pub(super) fn options(&self) -> Result<RunOptions, CliError> {
-        Ok(RunOptions {
-            endpoint: endpoint_of(&self.client)?,
+    /// How it is run: by the client that it says.
+    pub(super) fn options(&self) -> RunOptions {
+        RunOptions {
+            endpoint: Arc::clone(&self.endpoint),
             ..RunOptions::default()
-        })
+        }
     }
 
     /// Reads another text as this one was read.
@@ -85,6 +86,7 @@ fn from_string(word: &str) -> Result<Case, CliError> {
         text: word.text().to_owned(),
         seed: word.seed(),
         client: word.client().clone(),
+        endpoint: Arc::new(RingtrueEndpoint),
         file: None,
     })
 }
@@ -101,15 +103,12 @@ fn from_file(path: &Path) -> Result<Case, CliError> {
         text,
         seed,
         client,
+        endpoint: Arc::new(RingtrueEndpoint),
         file: Some(path.to_owned()),
     })
 }
 
-/// The client with this name.
-///
-/// # Errors
-///
-/// Where this program has none.
+/// The client of this name: the one that ships, or a variant of it.
 pub(super) fn endpoint_of(client: &ClientName) -> Result<Arc<dyn Endpoint>, CliError> {
     if *client == ClientName::production() {
         return Ok(Arc::new(RingtrueEndpoint));
@@ -117,6 +116,6 @@ pub(super) fn endpoint_of(client: &ClientName) -> Result<Arc<dyn Endpoint>, CliE
     let variant: Variant = client
         .0
         .parse()
-        .map_err(|error: VariantError| CliError::Other(error.to_string()))?;
+        .map_err(|error| CliError::Other(format!("{error}, and `{}`", ClientName::production())))?;
     Ok(variant.endpoint())
 }

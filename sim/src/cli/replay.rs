@@ -27,7 +27,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let show = run::Show::of_one(arguments.json, arguments.verbose);
     let options = RunOptions {
         detail: show.detail(),
-        ..case.options()?
+        ..case.options()
     };
     let report = run_scenario(&case.scenario, case.seed, options)?;
     run::print(show, &report, Colour::for_stdout());

@@ -38,7 +38,7 @@ pub(super) struct Arguments {
 
 pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let given = arguments.case.read()?;
-    let report = run(&given.scenario, given.seed, given.options()?)?;
+    let report = run(&given.scenario, given.seed, given.options())?;
     let Some(cause) = cause_to_keep(&given.scenario, &report) else {
         print_line(&format!(
             "{} passes with seed {}, so there is nothing to shrink",
@@ -50,7 +50,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let scenario = given
         .read_as_this(&shrunk.text)
         .expect("the search keeps valid scenarios only");
-    let report = run(&scenario, given.seed, given.options()?)?;
+    let report = run(&scenario, given.seed, given.options())?;
     let out = arguments.out.as_deref();
     let file = out.unwrap_or(Path::new("FILE"));
     let text = record::write(
@@ -99,7 +99,7 @@ fn shrunk(arguments: &Arguments, given: &Case, cause: &Cause) -> Result<Shrunk, 
     let fails = |scenario: &Scenario, seed: Seed| {
         bar.inc(1);
         // What cannot be run does not fail in the same way.
-        let report = run(scenario, seed, given.options().ok()?).ok()?;
+        let report = run(scenario, seed, given.options()).ok()?;
         let mut causes = report
             .failures
             .iter()

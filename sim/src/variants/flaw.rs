@@ -7,7 +7,9 @@ use std::fmt;
 
 use ringtrue::candidates::CandidateAttribute;
 use ringtrue::peer::sdp::SessionDescription;
-use ringtrue::signaling::message::{CallId, CallMessage, Envelope, HangUpReason, OfferAim};
+use ringtrue::signaling::message::{
+    CallId, CallMessage, Envelope, HangUpReason, OfferAim, PeerName,
+};
 
 /// One mistake, over all calls of a client.
 pub(super) trait Flaw: fmt::Debug + Send {
@@ -61,6 +63,31 @@ pub(super) struct BadCandidateFatal;
 /// Never offers another path for a call that is set up.
 #[derive(Debug, Default)]
 pub(super) struct NoRestart;
+
+/// Registers the handler for its own candidates after the description was set, by which time the first
+/// one, the host's own, has been found.
+#[derive(Debug, Default)]
+pub(super) struct LateHandler {
+    missed: BTreeSet<(CallId, String)>,
+}
+
+/// Comes into a state that it never leaves when a candidate comes before its description: from then on no
+/// candidate of any call is taken.
+#[derive(Debug, Default)]
+pub(super) struct EarlyCandidateWedges {
+    described: BTreeSet<(CallId, String)>,
+    is_wedged: bool,
+}
+
+/// Sees that the other side describes itself while its own offer is out, and takes that for the answer.
+/// Both have offered then, and both control.
+#[derive(Debug, Default)]
+pub(super) struct CrossedOffers {
+    /// The call that each user is being called with.
+    calling: BTreeMap<PeerName, CallId>,
+    /// What the client calls a call that the other side began.
+    ours: BTreeMap<CallId, CallId>,
+}
 
 impl Flaw for NoBuffer {
     fn incoming(&mut self, envelope: Envelope) -> Vec<Envelope> {
@@ -134,6 +161,83 @@ impl Flaw for BadCandidateFatal {
             envelope.body = CallMessage::HangUp {
                 reason: HangUpReason::Other,
             };
+        }
+        vec![envelope]
+    }
+}
+
+impl Flaw for LateHandler {
+    fn outgoing(&mut self, envelope: &Envelope) -> (Passage, Vec<Envelope>) {
+        let passage = match &envelope.body {
+            CallMessage::Candidate(candidate) => {
+                let generation = (envelope.call.clone(), candidate.username_fragment.clone());
+                if self.missed.insert(generation) {
+                    Passage::Unsaid
+                } else {
+                    Passage::Goes
+                }
+            }
+            _ => Passage::Goes,
+        };
+        (passage, Vec::new())
+    }
+}
+
+impl Flaw for EarlyCandidateWedges {
+    fn incoming(&mut self, envelope: Envelope) -> Vec<Envelope> {
+        if let Some(ufrag) = described_by(&envelope.body) {
+            self.described.insert((envelope.call.clone(), ufrag));
+        }
+        if let CallMessage::Candidate(candidate) = &envelope.body {
+            let generation = (envelope.call.clone(), candidate.username_fragment.clone());
+            self.is_wedged |= !self.described.contains(&generation);
+            if self.is_wedged {
+                tracing::debug!(call = %envelope.call, "the agent takes no candidate any more");
+                return Vec::new();
+            }
+        }
+        vec![envelope]
+    }
+}
+
+impl Flaw for CrossedOffers {
+    fn outgoing(&mut self, envelope: &Envelope) -> (Passage, Vec<Envelope>) {
+        let (peer, call) = (&envelope.to, &envelope.call);
+        match envelope.body {
+            CallMessage::Offer {
+                aim: OfferAim::Call,
+                ..
+            } => {
+                self.calling.insert(peer.clone(), call.clone());
+            }
+            CallMessage::HangUp { .. } => {
+                self.calling.remove(peer);
+            }
+            _ => {}
+        }
+        (Passage::Goes, Vec::new())
+    }
+
+    fn incoming(&mut self, mut envelope: Envelope) -> Vec<Envelope> {
+        let calling = self.calling.get(&envelope.from);
+        if let (
+            CallMessage::Offer {
+                sdp,
+                aim: OfferAim::Call,
+                ..
+            },
+            Some(ours),
+        ) = (&envelope.body, calling)
+            && *ours != envelope.call
+        {
+            tracing::debug!(call = %envelope.call, "an offer is taken for an answer");
+            self.ours.insert(envelope.call.clone(), ours.clone());
+            // An answer has to choose a role, and this one never gets as far as to need it.
+            let sdp = sdp.replace("a=setup:actpass", "a=setup:active");
+            envelope.body = CallMessage::answer(sdp);
+        }
+        if let Some(ours) = self.ours.get(&envelope.call) {
+            envelope.call = ours.clone();
         }
         vec![envelope]
     }

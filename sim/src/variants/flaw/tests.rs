@@ -135,3 +135,55 @@ fn without_restarts_only_the_offer_that_calls_is_made() {
     assert_eq!(passage(OfferAim::Restart), Passage::Unsaid);
     assert_eq!(passage(OfferAim::Upgrade), Passage::Unsaid);
 }
+
+#[test]
+fn a_late_handler_misses_the_first_candidate_of_each_generation() {
+    let mut flaw = LateHandler::default();
+    let mut passage = |text, ufrag| flaw.outgoing(&candidate(text, ufrag)).0;
+    assert_eq!(passage(HOST, "genA"), Passage::Unsaid);
+    assert_eq!(passage(HOST, "genA"), Passage::Goes);
+    assert_eq!(passage(HOST, "genB"), Passage::Unsaid);
+}
+
+#[test]
+fn an_agent_that_is_wedged_takes_no_candidate_that_has_a_description_either() {
+    let messages = [
+        offer("genA"),
+        candidate(HOST, "genA"),
+        candidate(HOST, "genB"),
+        offer("genB"),
+        candidate(HOST, "genB"),
+        candidate(HOST, "genA"),
+    ];
+    check_passing(
+        &mut EarlyCandidateWedges::default(),
+        &messages,
+        &[1, 1, 0, 1, 0, 0],
+    );
+}
+
+#[test]
+fn an_offer_that_crosses_ones_own_becomes_its_answer() {
+    let mut flaw = CrossedOffers::default();
+    assert_eq!(
+        flaw.incoming(offer("genA")),
+        [offer("genA")],
+        "nobody is called"
+    );
+    let ours = Envelope {
+        from: "bob".into(),
+        to: "alice".into(),
+        call: CallId("c2".into()),
+        body: CallMessage::offer(sdp("genB")),
+    };
+    assert_eq!(flaw.outgoing(&ours), (Passage::Goes, Vec::new()));
+    let taken = flaw.incoming(offer("genA")).remove(0);
+    let active = sdp("genA").replace("actpass", "active");
+    assert_eq!(taken.body, CallMessage::answer(active));
+    assert_eq!(taken.call, ours.call);
+    let added = flaw.incoming(candidate(HOST, "genA")).remove(0);
+    assert_eq!(
+        added.call, ours.call,
+        "what belongs to their call belongs to ours"
+    );
+}
