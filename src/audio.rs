@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 pub mod kept;
+pub mod mos;
 pub mod ogg_opus;
 pub mod quality;
 pub mod sequence;

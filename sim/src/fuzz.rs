@@ -3,6 +3,7 @@
 //! - [`strategy`]: what scenarios are made of, each a [`case`] that follows from one number;
 //! - [`campaign`]: as many of them as are asked for, and what they [cover](coverage);
 //! - [`hunt`]: a campaign whose failures are sorted and made small, and its [`summary`];
+//! - [`comparison`]: two clients in the same cases;
 //! - [`cause`]: which failures are the same;
 //! - [`shrink`](mod@shrink): the least scenario that still fails in the same way;
 //! - [`record`]: the file that holds on to a failure;
@@ -11,6 +12,7 @@
 pub mod campaign;
 pub mod case;
 pub mod cause;
+pub mod comparison;
 pub mod coverage;
 pub mod hunt;
 pub mod record;

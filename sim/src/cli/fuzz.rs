@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 use super::case::endpoint_of;
 use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, print_line, progress};
 use crate::fuzz::campaign::{Campaign, CaseKind, Limit, OnFailure, Shard};
+use crate::fuzz::comparison::{HEAD, results};
 use crate::fuzz::coverage::Coverage;
 use crate::fuzz::hunt::{Hunt, Progress};
 use crate::fuzz::summary::{Finding, Summary};
@@ -54,12 +55,18 @@ pub(super) struct Arguments {
     /// Join the summaries of the parts of a campaign that were written to these directories
     #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = ["cases", "time", "shard", "out"])]
     merge: Vec<PathBuf>,
+    /// Run the same cases with the client that ships and with this one, and compare what came of them
+    #[arg(long, value_name = "VARIANT", conflicts_with_all = ["time", "shard", "out", "merge", "fault_free"])]
+    compare: Option<String>,
     /// One JSON object at the end, and nothing else on standard output
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
+    if let Some(other) = &arguments.compare {
+        return compare(arguments, other);
+    }
     let summary = if arguments.merge.is_empty() {
         hunt(arguments)?
     } else {
@@ -85,14 +92,13 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
 
 fn hunt(arguments: &Arguments) -> Result<Summary, CliError> {
     let client = ClientName(arguments.client.clone());
-    let all_cores = || thread::available_parallelism().map_or(1, NonZero::get);
     let campaign = Campaign {
         seed: arguments.seed,
         limit: arguments
             .time
             .map_or(Limit::Cases(arguments.cases), Limit::For),
         shard: arguments.shard,
-        jobs: arguments.jobs.map_or_else(all_cores, NonZero::get),
+        jobs: jobs(arguments),
         on_failure: if arguments.keep_going {
             OnFailure::GoOn
         } else {
@@ -130,6 +136,37 @@ fn hunt(arguments: &Arguments) -> Result<Summary, CliError> {
     });
     bar.finish_and_clear();
     summary.map_err(|error| CliError::Other(error.to_string()))
+}
+
+fn compare(arguments: &Arguments, other: &str) -> Result<u8, CliError> {
+    let mut all = Vec::new();
+    for client in [ClientName::production(), ClientName(other.to_owned())] {
+        let endpoint = endpoint_of(&client)?;
+        let jobs = jobs(arguments);
+        let name = client.to_string();
+        all.push(results(
+            &name,
+            endpoint,
+            arguments.seed,
+            arguments.cases,
+            jobs,
+        )?);
+    }
+    if arguments.json {
+        let json = serde_json::to_string(&all).expect("results are always JSON");
+        print_line(&json);
+    } else {
+        print_line(HEAD);
+        for results in &all {
+            print_line(&results.to_string());
+        }
+    }
+    Ok(EXIT_EXPECTED)
+}
+
+fn jobs(arguments: &Arguments) -> usize {
+    let all_cores = || thread::available_parallelism().map_or(1, NonZero::get);
+    arguments.jobs.map_or_else(all_cores, NonZero::get)
 }
 
 fn merged(directories: &[PathBuf]) -> Result<Summary, CliError> {

@@ -17,10 +17,12 @@ use rand_chacha::rand_core::Rng as _;
 use super::case::Case;
 use super::coverage::{CaseCoverage, CoverageWatch};
 use super::strategy;
+use crate::check::facts::FactCollector;
 use crate::endpoint::Endpoint;
 use crate::report::Report;
 use crate::scenario::Scenario;
 use crate::seed::Seed;
+use crate::trace::Observer;
 use crate::world::run::{RunOptions, SetupError, run};
 
 /// What a campaign runs.
@@ -126,11 +128,31 @@ impl Campaign {
     /// # Errors
     ///
     /// [`SetupError`] where a case has no world.
+    pub fn run(&self, mut done: impl FnMut(CaseResult)) -> Result<(), SetupError> {
+        self.drive(|_| Vec::new(), |result, _| done(result))
+    }
+
+    /// The same, with everything that the checkers remember of each case.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn run_watched(
+        &self,
+        done: impl FnMut(CaseResult, &FactCollector),
+    ) -> Result<(), SetupError> {
+        self.drive(|facts| vec![Box::new(facts.clone())], done)
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "a campaign may last so long on the clock on the wall; its cases know nothing of it"
     )]
-    pub fn run(&self, mut done: impl FnMut(CaseResult)) -> Result<(), SetupError> {
+    fn drive(
+        &self,
+        watch: fn(&FactCollector) -> Vec<Box<dyn Observer>>,
+        mut done: impl FnMut(CaseResult, &FactCollector),
+    ) -> Result<(), SetupError> {
         let started = Instant::now();
         let next = AtomicU64::new(0);
         let stopped = AtomicBool::new(false);
@@ -150,7 +172,7 @@ impl Campaign {
                             return;
                         }
                         // A receiver that is gone wants no more.
-                        if results.send((n, self.run_case(number))).is_err() {
+                        if results.send((n, self.run_case(number, watch))).is_err() {
                             return;
                         }
                     }
@@ -161,10 +183,10 @@ impl Campaign {
             let mut told = 0;
             for (n, result) in finished {
                 early.insert(n, result?);
-                while let Some(result) = early.remove(&told) {
+                while let Some((result, facts)) = early.remove(&told) {
                     told += 1;
                     let failed = !result.report.passed;
-                    done(result);
+                    done(result, &facts);
                     if failed && self.on_failure == OnFailure::Stop {
                         stopped.store(true, Ordering::Relaxed);
                         return Ok(());
@@ -175,27 +197,35 @@ impl Campaign {
         })
     }
 
-    fn run_case(&self, number: u64) -> Result<CaseResult, SetupError> {
+    fn run_case(
+        &self,
+        number: u64,
+        watch: fn(&FactCollector) -> Vec<Box<dyn Observer>>,
+    ) -> Result<(CaseResult, FactCollector), SetupError> {
         let (case, seed) = self.case(number);
         let text = case.to_toml();
         let path = PathBuf::from(format!("case-{number}.toml"));
         let scenario = Scenario::parse_alone(&path, &text)
             .unwrap_or_else(|invalid| panic!("case {number} is no scenario: {invalid}\n{text}"));
-        let watch = CoverageWatch::new(&scenario);
+        let coverage = CoverageWatch::new(&scenario);
+        let facts = FactCollector::default();
+        let mut observers = watch(&facts);
+        observers.push(Box::new(coverage.clone()));
         let options = RunOptions {
-            observers: vec![Box::new(watch.clone())],
+            observers,
             endpoint: Arc::clone(&self.endpoint),
             ..RunOptions::default()
         };
         let report = run(&scenario, seed, options)?;
-        Ok(CaseResult {
+        let result = CaseResult {
             number,
             seed,
             text,
             scenario,
             report,
-            coverage: watch.seen(),
-        })
+            coverage: coverage.seen(),
+        };
+        Ok((result, facts))
     }
 }
 
