@@ -38,7 +38,7 @@ pub struct HostNet {
 }
 
 /// The stack of one interface.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Kernel {
     pub(super) host: HostId,
     pub(super) address: Address,

@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use ringtrue::net::{ByteStream, StreamListener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use turmoil_net::HostId;
 use turmoil_net::shim::tokio::net::{TcpListener, TcpStream};
 
 use super::host::Kernel;
@@ -33,7 +32,7 @@ struct Book {
 #[derive(Debug)]
 struct Open {
     name: StreamName,
-    kernel: HostId,
+    kernel: Kernel,
     socket: Weak<Mutex<Option<TcpStream>>>,
 }
 
@@ -71,7 +70,7 @@ impl Streams {
             socket,
         } in open
         {
-            turmoil_net::set_current(kernel);
+            kernel.enter_to_send();
             let socket = socket.upgrade();
             drop(socket.and_then(|socket| locked(&socket).take()));
             self.lock().closed.push(name);
@@ -112,7 +111,7 @@ impl Stream {
         Ok(Self {
             number: streams.opened(Open {
                 name,
-                kernel: kernel.host,
+                kernel: kernel.clone(),
                 socket: Arc::downgrade(&socket),
             }),
             kernel,
