@@ -163,7 +163,9 @@ impl Variant {
         match self {
             // Candidates that are found while the phone rings come before the answer. Who cannot keep
             // them makes its peer connection when the call is answered.
-            Self::NoBuffer | Self::FlushedTooEarly => config.ice.candidate_pool_size = 0,
+            Self::NoBuffer | Self::FlushedTooEarly | Self::EarlyCandidateWedges => {
+                config.ice.candidate_pool_size = 0;
+            }
             Self::WebsocketOnly => config.signaling.transports = vec![TransportKind::WebSocket],
             Self::NoRestart => config.recovery = without_recovery(),
             Self::OneServerEach => config.ice.servers = one_of_each(&config.ice.servers),
@@ -190,7 +192,6 @@ impl Variant {
             | Self::DuplicatesApplied
             | Self::CandidatesLostOnReconnect
             | Self::LateHandler
-            | Self::EarlyCandidateWedges
             | Self::CrossedOffers => {}
         }
     }

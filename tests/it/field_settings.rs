@@ -140,7 +140,8 @@ fn pairs_that_are_not_in_use_are_kept_alive() {
     let scenario = of_the_field("app-backup-ping");
     // Who has sent to whom in the last 30 s, which is what the NATs remember.
     let remembered = |report: &Report| {
-        let from = report.timeline.last().expect("a run").at - Duration::from_secs(30);
+        let last = report.timeline.last().expect("a run").at;
+        let from = last.saturating_sub(Duration::from_secs(30));
         let sent = lines(report, "alice", "→ udp").into_iter();
         let late = sent.filter(|entry| entry.at >= from);
         let flow = |entry: &TimelineEntry| {
