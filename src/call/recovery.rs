@@ -138,6 +138,8 @@ struct Attempt {
     aim: Aim,
     offer: Offer,
     since: Instant,
+    /// How long the offer took to the other side. The answer may take as long.
+    way: Duration,
 }
 
 /// What an attempt is for.
@@ -153,7 +155,9 @@ pub enum Aim {
 enum Offer {
     /// It is on its way, or waits for the other side to be back.
     Underway,
-    /// The other side has it, or made it.
+    /// The other side made it, and our answer is on its way.
+    Answering,
+    /// The other side has all that we say.
     Delivered,
 }
 
@@ -259,6 +263,18 @@ impl Recovery {
             && attempt.offer == Offer::Underway
         {
             attempt.offer = Offer::Delivered;
+            attempt.way = now.saturating_duration_since(attempt.since);
+            attempt.since = now;
+        }
+    }
+
+    /// The other side has our answer to the offer that it made.
+    pub fn handle_answer_delivered(&mut self, now: Instant) {
+        self.handle_peer_heard(now);
+        if let Some(attempt) = &mut self.attempt
+            && attempt.offer == Offer::Answering
+        {
+            attempt.offer = Offer::Delivered;
             attempt.since = now;
         }
     }
@@ -268,8 +284,9 @@ impl Recovery {
         self.handle_peer_heard(now);
         self.attempt = Some(Attempt {
             aim,
-            offer: Offer::Delivered,
+            offer: Offer::Answering,
             since: now,
+            way: Duration::ZERO,
         });
     }
 
@@ -392,10 +409,17 @@ impl Recovery {
         Some(attempt.since + self.config.unacknowledged_after)
     }
 
-    /// An offer that waits for the other side to be back is not counted against the path.
+    /// What waits for the other side to be back is not counted against the path, nor what is on its way
+    /// for as long as messages are.
     fn attempt_ends_at(&self) -> Option<Instant> {
-        let attempt = self.attempt.filter(|each| each.offer == Offer::Delivered)?;
-        Some(attempt.since + self.config.attempt_limit)
+        let attempt = self.attempt?;
+        let limit = self.config.attempt_limit;
+        let patience = match attempt.offer {
+            Offer::Underway => return None,
+            Offer::Answering => limit * 2,
+            Offer::Delivered => limit + attempt.way.min(limit * 2),
+        };
+        Some(attempt.since + patience)
     }
 
     fn next_attempt_at(&self) -> Option<Instant> {
@@ -456,6 +480,7 @@ impl Recovery {
             aim,
             offer: Offer::Underway,
             since: now,
+            way: Duration::ZERO,
         });
     }
 

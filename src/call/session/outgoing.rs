@@ -101,10 +101,10 @@ impl Session {
     fn delivered(&mut self, need: Need) {
         let now = Instant::now();
         if let Some(recovery) = self.recovery() {
-            if need == Need::Offer {
-                recovery.handle_offer_delivered(now);
-            } else {
-                recovery.handle_peer_heard(now);
+            match need {
+                Need::Offer => recovery.handle_offer_delivered(now),
+                Need::Answer => recovery.handle_answer_delivered(now),
+                Need::Other => recovery.handle_peer_heard(now),
             }
         }
     }
