@@ -59,7 +59,7 @@ fn assemble(
     servers: Option<super::case::ServersCase>,
     story: &Story,
     faults: Vec<super::case::FaultCase>,
-    messages: Vec<super::case::MessageCase>,
+    mut messages: Vec<super::case::MessageCase>,
 ) -> Case {
     let mut networks = BTreeMap::new();
     let mut peers = BTreeMap::new();
@@ -73,12 +73,17 @@ fn assemble(
         }
         peers.insert(peer.to_owned(), PeerCase { network: home });
     }
-    for (name, network) in &mut networks {
-        // Messages are perturbed in WebSockets, which such a proxy lets nobody have. And over long-polling
-        // the client cannot tell a poll that waits from one whose connection died without a sign, but for
-        // the server's heartbeat.
-        let may_die_silently = faults.iter().any(|fault| fault.silences(name));
-        if !messages.is_empty() || may_die_silently {
+    // Messages are perturbed in WebSockets, which some proxies let nobody have. And over long-polling the
+    // client cannot tell a poll that waits from one whose connection died without a sign, but for the server's
+    // heartbeat: where connections may die so, all goes by WebSocket alone.
+    let may_die_silently = faults
+        .iter()
+        .any(|fault| networks.keys().any(|name| fault.silences(name)));
+    if may_die_silently && messages.is_empty() {
+        messages.push(messages::hang_up_twice());
+    }
+    if !messages.is_empty() {
+        for network in networks.values_mut() {
             network.proxy = None;
         }
     }

@@ -170,6 +170,12 @@ impl World {
         }
     }
 
+    /// Whether the application of `host` stands still.
+    #[must_use]
+    pub fn stands_still(&self, host: HostId) -> bool {
+        self.paused.contains(&self.hosts[host.index()].domain)
+    }
+
     /// How many connections of `host` are open.
     #[must_use]
     pub fn open_connections(&self, host: HostId) -> usize {

@@ -20,6 +20,16 @@ pub(super) fn messages(story: &Story) -> impl Strategy<Value = Vec<MessageCase>>
     ]
 }
 
+/// A hang-up that comes twice, which is as good as nothing.
+pub(super) fn hang_up_twice() -> MessageCase {
+    MessageCase {
+        kind: "hang-up",
+        which: Some(1),
+        copies: Some(2),
+        ..MessageCase::untouched()
+    }
+}
+
 fn message(story: &Story) -> impl Strategy<Value = MessageCase> + use<> {
     let hang_up = if story.settles() { 0 } else { 6 };
     let kind = prop_oneof![
