@@ -10,6 +10,7 @@ pub mod facts;
 pub mod kept;
 pub mod live_sockets;
 pub mod milestones;
+pub mod monitors;
 pub mod oracle;
 pub mod outage;
 pub mod path_loss;

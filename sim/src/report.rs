@@ -182,6 +182,18 @@ pub enum FailureCause {
     NoConsent,
     /// A client handed a signaling message up that was not sent, or twice.
     MessageDoubled,
+    /// A client added a candidate twice, or sent one twice or after the end of candidates.
+    CandidateRepeated,
+    /// A call went from one state to another in a way that there is not.
+    IllegalState,
+    /// A client tried to reach the signaling server again too soon, or too late.
+    RetryMistimed,
+    /// What is for the two who talk reached a peer that is not in their call.
+    MediaToOthers,
+    /// A client that may use relays only showed an address of its own.
+    AddressLeaked,
+    /// A check or candidate of ICE is not as RFC 8445 wants it.
+    IceRuleBroken,
 }
 
 impl fmt::Display for FailureCause {

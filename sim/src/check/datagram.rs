@@ -14,7 +14,17 @@ pub const DATA: u16 = 0x007;
 /// See [`BINDING`].
 pub const CHANNEL_BIND: u16 = 0x009;
 
-const USERNAME: u16 = 0x0006;
+/// The attributes of a check that are looked for (RFC 8489 section 14, RFC 8445 section 16.1).
+pub const USERNAME: u16 = 0x0006;
+/// See [`USERNAME`].
+pub const PRIORITY: u16 = 0x0024;
+/// See [`USERNAME`].
+pub const USE_CANDIDATE: u16 = 0x0025;
+/// See [`USERNAME`].
+pub const ICE_CONTROLLED: u16 = 0x8029;
+/// See [`USERNAME`].
+pub const ICE_CONTROLLING: u16 = 0x802a;
+
 const MESSAGE_INTEGRITY: u16 = 0x0008;
 const CHANNEL_NUMBER: u16 = 0x000c;
 const XOR_PEER_ADDRESS: u16 = 0x0012;
@@ -42,6 +52,16 @@ pub enum Datagram<'a> {
     },
     /// Anything else.
     Other,
+}
+
+/// What a datagram has in it for somebody behind a relay.
+enum Load<'a> {
+    /// It is not for a relay.
+    Own,
+    /// This.
+    Carried(&'a [u8]),
+    /// Nothing, though it is for a relay.
+    Nothing,
 }
 
 /// What kind of STUN message it is (RFC 8489 section 5).
@@ -85,13 +105,31 @@ impl<'a> Datagram<'a> {
     /// What a relay carries in it, or the datagram itself where it is not for a relay.
     #[must_use]
     pub fn carried(self) -> Self {
+        match self.load() {
+            Load::Own => self,
+            Load::Carried(data) => Self::read(data),
+            Load::Nothing => Self::Other,
+        }
+    }
+
+    /// The bytes that a relay carries in a datagram, or all of them where it is not for a relay.
+    #[must_use]
+    pub fn content(payload: &'a [u8]) -> &'a [u8] {
+        match Self::read(payload).load() {
+            Load::Own => payload,
+            Load::Carried(data) => data,
+            Load::Nothing => &[],
+        }
+    }
+
+    fn load(&self) -> Load<'a> {
         match self {
-            Self::Channel { data, .. } => Self::read(data),
+            Self::Channel { data, .. } => Load::Carried(data),
             Self::Stun(message) if [SEND, DATA].contains(&message.method) => {
                 let data = message.attribute(DATA_ATTRIBUTE);
-                data.map_or(Self::Other, Self::read)
+                data.map_or(Load::Nothing, Load::Carried)
             }
-            other => other,
+            _ => Load::Own,
         }
     }
 
@@ -154,7 +192,9 @@ impl<'a> Stun<'a> {
         })
     }
 
-    fn attribute(&self, wanted: u16) -> Option<&'a [u8]> {
+    /// The value of the first attribute of this type.
+    #[must_use]
+    pub fn attribute(&self, wanted: u16) -> Option<&'a [u8]> {
         let mut rest = self.attributes;
         loop {
             let (header, after) = rest.split_at_checked(4)?;

@@ -10,6 +10,7 @@ use tracing::Level;
 use super::consent::ConsentWatch;
 use super::datagram::Datagram;
 use super::milestones::PacketMoments;
+use super::monitors::Monitors;
 use super::remains::Allocation;
 use crate::fault::{FrameWay, MessageName};
 use crate::trace::digest::Chain;
@@ -79,6 +80,8 @@ pub struct Facts {
     pub allocations: Vec<Allocation>,
     /// What each host has sent without consent.
     pub consents: BTreeMap<HostName, ConsentWatch>,
+    /// What was against the rules that hold in every run.
+    pub monitors: Monitors,
     /// When the latest event of the run was.
     pub last: Duration,
 }
@@ -217,6 +220,7 @@ impl Observer for FactCollector {
     fn observe(&mut self, _index: u64, event: &Event, _chain: &Chain) {
         let mut facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         facts.last = facts.last.max(event.at);
+        facts.monitors.note(event);
         match &event.kind {
             EventKind::App(AppEvent::Heard) => facts
                 .heard

@@ -13,6 +13,7 @@ use super::expectation::{Kept, Observed, unmet};
 use super::facts::Facts;
 use super::kept::{Gap, WINDOW, first_gap, first_gap_outside};
 use super::live_sockets::left_behind;
+use super::monitors::broken;
 use super::outage::{Outage, Span, last_healing, outages};
 use super::path_loss::{path_loss, path_losses};
 use super::remains::left_allocated;
@@ -37,6 +38,7 @@ pub fn failures(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Fail
     failures.extend(doubled(facts));
     failures.extend(left_allocated(scenario, facts));
     failures.extend(without_consent(scenario, facts));
+    failures.extend(broken(scenario, &facts.monitors));
     failures
 }
 

@@ -161,13 +161,19 @@ fn telling(cause: FailureCause) -> u8 {
     use FailureCause as Kind;
     match cause {
         Kind::NotStarted | Kind::ForeignThread | Kind::Panic => 9,
-        Kind::NoConsent | Kind::MessageDoubled => 8,
+        Kind::NoConsent
+        | Kind::MessageDoubled
+        | Kind::CandidateRepeated
+        | Kind::IllegalState
+        | Kind::MediaToOthers
+        | Kind::AddressLeaked
+        | Kind::IceRuleBroken => 8,
         Kind::ErrorLogged => 7,
         Kind::OneWayAudio => 6,
         Kind::Stalled => 5,
         Kind::WrongOutcome | Kind::WrongCause | Kind::AudioNotKept => 4,
         Kind::WrongPath | Kind::WrongCandidate | Kind::TooLate => 3,
-        Kind::LeftRunning | Kind::SocketsLeft | Kind::AllocationsLeft => 2,
+        Kind::LeftRunning | Kind::SocketsLeft | Kind::AllocationsLeft | Kind::RetryMistimed => 2,
         // Both say that the call did not go as the scenario thought, which something else may explain.
         Kind::ScriptNotFinished => 1,
         Kind::FaultWithoutEffect => 0,

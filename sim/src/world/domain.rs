@@ -205,6 +205,7 @@ impl Domain {
     /// Goes on at `now` after having stood still: every timer of the time between is due at once.
     pub fn resume(&self, now: Duration) {
         self.enter(|runtime| {
+            determinism::set_now(now);
             runtime.block_on(async {
                 let stood_still = self
                     .clock

@@ -123,7 +123,14 @@ impl Actor {
                 self.remote_kinds.insert(attribute.kind);
                 match generation.add_remote(&attribute) {
                     Ok(()) => {
-                        tracing::info!(candidate = %redaction::candidate(&attribute), "✅ Added remote ICE candidate");
+                        let remote = self.setting.remote.get();
+                        let remote = remote.map_or("", |remote| remote.credentials.ufrag());
+                        tracing::info!(
+                            candidate = %redaction::candidate(&attribute),
+                            local = self.setting.credentials.ufrag(),
+                            remote,
+                            "✅ Added remote ICE candidate"
+                        );
                     }
                     Err(reason) => {
                         tracing::debug!(candidate = %redaction::candidate(&attribute), %reason, "remote candidate not used");
