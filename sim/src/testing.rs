@@ -206,6 +206,10 @@ pub fn for_each_seed(seeds: Range<u64>, test: impl Fn(Seed) + Sync) {
 ///
 /// Where one fails, with each cause, made small, and the string that repeats it.
 #[track_caller]
+#[expect(
+    clippy::must_use_candidate,
+    reason = "most tests ask for nothing more than that it returns"
+)]
 pub fn no_case_fails(cases: u64) -> Summary {
     no_case_fails_with(ClientName::production(), Arc::new(RingtrueEndpoint), cases)
 }
@@ -280,8 +284,8 @@ fn number(variable: &str) -> Option<u64> {
     let text = env::var(variable).ok()?;
     match text.parse() {
         Ok(number) => Some(number),
-        Err(_) => panic!(
-            "{variable} is {text:?}, and has to be a number from 0 to {}",
+        Err(error) => panic!(
+            "{variable} is {text:?}, and has to be a number from 0 to {}: {error}",
             u64::MAX
         ),
     }

@@ -119,9 +119,9 @@ impl Tally {
 
     fn results(mut self, client: &str) -> Results {
         self.times.sort_unstable();
-        let at = |share: f64| {
-            let last = self.times.len().saturating_sub(1) as f64;
-            let time = self.times.get((last * share).round() as usize);
+        let at = |percent: usize| {
+            let last = self.times.len().saturating_sub(1);
+            let time = self.times.get((last * percent + 50) / 100);
             time.map_or(0, |time| {
                 u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
             })
@@ -133,8 +133,8 @@ impl Tally {
             settled: self.settled,
             connected: self.connected,
             signaling_lost_per_hour: self.lost as f64 / hours.max(f64::EPSILON),
-            time_to_audio_median_ms: at(0.5),
-            time_to_audio_p95_ms: at(0.95),
+            time_to_audio_median_ms: at(50),
+            time_to_audio_p95_ms: at(95),
             mean_opinion: self.opinions.iter().sum::<f64>() / self.opinions.len().max(1) as f64,
         }
     }

@@ -73,6 +73,10 @@ impl Hunt {
     /// # Errors
     ///
     /// [`HuntError`].
+    ///
+    /// # Panics
+    ///
+    /// Never: a summary is always JSON.
     #[expect(
         clippy::disallowed_methods,
         reason = "how long a campaign takes is told and goes into nothing that it finds"

@@ -61,10 +61,10 @@ impl Builder {
 
     /// A peer calls another one at a time from the start, such as `"1s"`.
     #[must_use]
-    pub fn call(self, at: &str, caller: &str, callee: &str) -> Self {
+    pub fn call(self, at: &str, peer: &str, callee: &str) -> Self {
         let step = [
             ("at", at),
-            ("peer", caller),
+            ("peer", peer),
             ("do", "call"),
             ("callee", callee),
         ];

@@ -252,7 +252,7 @@ impl Connections {
         let mut told = Vec::new();
         for (end, other) in &pairs {
             told.extend(self.tell(*end, how));
-            told.extend(other.into_iter().flat_map(|other| self.tell(*other, how)));
+            told.extend(other.iter().flat_map(|other| self.tell(*other, how)));
         }
         (told, pairs.len())
     }

@@ -101,108 +101,60 @@ fn excludes(one: &FaultCase, other: &FaultCase) -> bool {
 }
 
 fn fault(kind: FaultName, story: &Story) -> BoxedStrategy<FaultCase> {
-    let make = move |when: When, lasts: Option<Time>, peer: &'static str| {
-        FaultCase {
-            kind: kind.as_str(),
-            when,
-            lasts,
-            peer: None,
-            network: None,
-            server: None,
-            how: None,
-            address: None,
-            sockets: None,
-            direction: None,
-            to: None,
-        }
-        .about(kind, peer)
-    };
-    let peer = || select(PEERS.to_vec());
     match kind {
-        FaultName::SocketDrop => (
-            prop_oneof![2 => moment(), 3 => frame()],
-            peer(),
-            select(vec!["rst", "fin", "silence"]),
-        )
-            .prop_map(move |(when, peer, how)| {
-                // A frame is one of the peer whose connection breaks.
-                let when = when.of(peer);
-                FaultCase {
-                    how: Some(how),
-                    ..make(when, None, peer)
-                }
-            })
-            .boxed(),
+        FaultName::SignalingRestart | FaultName::ServerPause | FaultName::TurnOut => {
+            of_servers(kind)
+        }
+        FaultName::NatReboot
+        | FaultName::MappingFlush
+        | FaultName::Rebinding
+        | FaultName::Blackhole
+        | FaultName::LinkChange => of_network(kind),
+        FaultName::SocketDrop
+        | FaultName::NameFailure
+        | FaultName::NetworkSwitch
+        | FaultName::FlightMode
+        | FaultName::AppSuspend
+        | FaultName::AppKill => of_peer(kind, story),
+    }
+}
+
+fn of_servers(kind: FaultName) -> BoxedStrategy<FaultCase> {
+    let outage = match kind {
         FaultName::SignalingRestart => (
-            moment(),
             proptest::option::of(length()),
-            peer(),
-            select(vec!["polite", "cut"]),
+            select(vec!["polite", "cut"]).prop_map(|how| (Some(how), None)),
         )
-            .prop_map(move |(when, lasts, peer, how)| FaultCase {
-                how: Some(how),
-                ..make(when.of(peer), lasts, peer)
-            })
-            .boxed(),
-        FaultName::ServerPause => (
-            moment(),
-            length(),
-            peer(),
-            select(vec!["signaling", "turn", "stun"]),
-        )
-            .prop_map(move |(when, lasts, peer, server)| FaultCase {
-                server: Some(server),
-                ..make(when.of(peer), Some(lasts), peer)
-            })
             .boxed(),
         FaultName::TurnOut => (
-            moment(),
-            length(),
-            peer(),
-            select(vec!["down", "wrong-credentials", "quota"]),
+            length().prop_map(Some),
+            select(vec!["down", "wrong-credentials", "quota"]).prop_map(|how| (Some(how), None)),
         )
-            .prop_map(move |(when, lasts, peer, how)| FaultCase {
-                how: Some(how),
-                ..make(when.of(peer), Some(lasts), peer)
-            })
             .boxed(),
+        _ => (
+            length().prop_map(Some),
+            select(vec!["signaling", "turn", "stun"]).prop_map(|server| (None, Some(server))),
+        )
+            .boxed(),
+    };
+    (moment(), outage)
+        .prop_map(move |(when, (lasts, (how, server)))| FaultCase {
+            server,
+            how,
+            ..made(kind, when.of(PEERS[0]), lasts, PEERS[0])
+        })
+        .boxed()
+}
+
+fn of_network(kind: FaultName) -> BoxedStrategy<FaultCase> {
+    let peer = || select(PEERS.to_vec());
+    match kind {
         FaultName::NatReboot => (moment(), peer(), select(vec!["same", "new"]))
             .prop_map(move |(when, peer, address)| FaultCase {
                 address: Some(address),
-                ..make(when.of(peer), None, peer)
+                ..made(kind, when.of(peer), None, peer)
             })
             .boxed(),
-        FaultName::MappingFlush | FaultName::Rebinding => (moment(), peer())
-            .prop_map(move |(when, peer)| make(when.of(peer), None, peer))
-            .boxed(),
-        FaultName::NetworkSwitch => (moment(), peer())
-            .prop_map(move |(when, peer)| FaultCase {
-                to: Some(DestinationCase::Network(other_of(peer))),
-                ..make(when.of(peer), None, peer)
-            })
-            .boxed(),
-        FaultName::NameFailure | FaultName::FlightMode => (moment(), length(), peer())
-            .prop_map(move |(when, lasts, peer)| make(when.of(peer), Some(lasts), peer))
-            .boxed(),
-        FaultName::AppSuspend => (moment(), length(), peer(), select(vec!["kept", "killed"]))
-            .prop_map(move |(when, lasts, peer, sockets)| FaultCase {
-                sockets: Some(sockets),
-                ..make(when.of(peer), Some(lasts), peer)
-            })
-            .boxed(),
-        // Who has to answer is killed once there is audio: nobody answers with a dead app.
-        FaultName::AppKill => {
-            let while_ringing = if story.is_glare() { 0 } else { 2 };
-            (
-                prop_oneof![
-                    while_ringing => (after("ringing", 0..4_000), Just(PEERS[0])),
-                    1 => (after("audio", 0..6_000), peer()),
-                ],
-                length(),
-            )
-                .prop_map(move |((when, peer), lasts)| make(when.of(peer), Some(lasts), peer))
-                .boxed()
-        }
         FaultName::Blackhole => (
             moment(),
             length(),
@@ -211,16 +163,80 @@ fn fault(kind: FaultName, story: &Story) -> BoxedStrategy<FaultCase> {
         )
             .prop_map(move |(when, lasts, peer, direction)| FaultCase {
                 direction: Some(direction),
-                ..make(when.of(peer), Some(lasts), peer)
+                ..made(kind, when.of(peer), Some(lasts), peer)
             })
             .boxed(),
         FaultName::LinkChange => (moment(), length(), peer(), worse_link())
             .prop_map(move |(when, lasts, peer, to)| FaultCase {
                 to: Some(DestinationCase::Link(to)),
-                ..make(when.of(peer), Some(lasts), peer)
+                ..made(kind, when.of(peer), Some(lasts), peer)
             })
             .boxed(),
+        _ => (moment(), peer())
+            .prop_map(move |(when, peer)| made(kind, when.of(peer), None, peer))
+            .boxed(),
     }
+}
+
+fn of_peer(kind: FaultName, story: &Story) -> BoxedStrategy<FaultCase> {
+    let peer = || select(PEERS.to_vec());
+    match kind {
+        FaultName::SocketDrop => (
+            prop_oneof![2 => moment(), 3 => frame()],
+            peer(),
+            select(vec!["rst", "fin", "silence"]),
+        )
+            .prop_map(move |(when, peer, how)| FaultCase {
+                // A frame is one of the peer whose connection breaks.
+                how: Some(how),
+                ..made(kind, when.of(peer), None, peer)
+            })
+            .boxed(),
+        FaultName::NetworkSwitch => (moment(), peer())
+            .prop_map(move |(when, peer)| FaultCase {
+                to: Some(DestinationCase::Network(other_of(peer))),
+                ..made(kind, when.of(peer), None, peer)
+            })
+            .boxed(),
+        FaultName::AppSuspend => (moment(), length(), peer(), select(vec!["kept", "killed"]))
+            .prop_map(move |(when, lasts, peer, sockets)| FaultCase {
+                sockets: Some(sockets),
+                ..made(kind, when.of(peer), Some(lasts), peer)
+            })
+            .boxed(),
+        FaultName::AppKill => {
+            // Who has to answer is killed once there is audio: nobody answers with a dead app.
+            let while_ringing = if story.is_glare() { 0 } else { 2 };
+            let when = prop_oneof![
+                while_ringing => (after("ringing", 0..4_000), Just(PEERS[0])),
+                1 => (after("audio", 0..6_000), peer()),
+            ];
+            (when, length())
+                .prop_map(move |((when, peer), lasts)| made(kind, when.of(peer), Some(lasts), peer))
+                .boxed()
+        }
+        _ => (moment(), length(), peer())
+            .prop_map(move |(when, lasts, peer)| made(kind, when.of(peer), Some(lasts), peer))
+            .boxed(),
+    }
+}
+
+/// A fault that has nothing but what every one has.
+fn made(kind: FaultName, when: When, lasts: Option<Time>, peer: &'static str) -> FaultCase {
+    FaultCase {
+        kind: kind.as_str(),
+        when,
+        lasts,
+        peer: None,
+        network: None,
+        server: None,
+        how: None,
+        address: None,
+        sockets: None,
+        direction: None,
+        to: None,
+    }
+    .about(kind, peer)
 }
 
 impl FaultCase {

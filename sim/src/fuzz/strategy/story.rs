@@ -27,7 +27,7 @@ impl Story {
     /// The steps of the script.
     #[must_use]
     pub(super) fn steps(&self) -> Vec<StepCase> {
-        let [caller, callee] = PEERS;
+        let [first, second] = PEERS;
         let step = |when, peer, action, callee| StepCase {
             when,
             peer,
@@ -37,14 +37,14 @@ impl Story {
         let answer = || When::After(format!("ringing + {}", self.answer_after));
         let start = When::At(Time::from_millis(0));
         let mut steps = vec![
-            step(start, caller, "call", Some(callee)),
-            step(answer(), callee, "answer", None),
+            step(start, first, "call", Some(second)),
+            step(answer(), second, "answer", None),
         ];
         match &self.plot {
             Plot::Plain => {}
             Plot::Glare(later) => {
-                steps.push(step(When::At(*later), callee, "call", Some(caller)));
-                steps.push(step(answer(), caller, "answer", None));
+                steps.push(step(When::At(*later), second, "call", Some(first)));
+                steps.push(step(answer(), first, "answer", None));
             }
             Plot::HangUp { peer, when } => {
                 steps.push(step(when.clone(), peer, "hang-up", None));
