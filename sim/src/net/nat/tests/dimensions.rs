@@ -1,6 +1,7 @@
 //! The dimensions of which RFC 4787 has no requirement, and what can happen to a whole NAT.
 
 use super::*;
+use crate::net::nat::fragment::{Fragment, FragmentVerdict, MoreFragments};
 use crate::net::nat::icmp::{IcmpError, IcmpErrorKind, IcmpVerdict};
 use crate::net::nat::nat64::embedded;
 
@@ -141,6 +142,55 @@ fn tcp_timers_are_those_of_the_phase() {
     let almost = minutes(60).saturating_sub(Duration::from_millis(1));
     assert_eq!(bench.nat.live_mappings(almost), 1);
     assert_eq!(bench.nat.live_mappings(minutes(60)), 0, "a reset ends it");
+}
+
+#[test]
+fn a_connection_that_ends_sooner_than_it_would_have_frees_its_port_on_time() {
+    let mut bench = Bench::new(NatConfig::default());
+    let mapped = forwarded(bench.send_tcp(NOW, ALICE, SERVER, TcpSignal::SYN)).source;
+    forwarded(bench.receive_tcp(NOW, SERVER, mapped, TcpSignal::SYN_ACK));
+    assert_eq!(bench.nat.live_mappings(minutes(5)), 1);
+    forwarded(bench.send_tcp(minutes(6), ALICE, SERVER, TcpSignal::RST));
+    let last_moment = minutes(10).saturating_sub(Duration::from_nanos(1));
+    assert_eq!(bench.nat.live_mappings(last_moment), 1);
+    assert_eq!(bench.nat.live_mappings(minutes(10)), 0);
+}
+
+#[test]
+fn fragments_from_inside_get_the_external_endpoint() {
+    let mut bench = Bench::new(NatConfig {
+        port_range: 7000..=7000,
+        ..NatConfig::default()
+    });
+    let mut send = |part| bench.nat.outbound_fragment(NOW, part, &mut bench.rng);
+    let part = |offset_bytes, more, ports| Fragment {
+        protocol: Protocol::Udp,
+        source: endpoint(ALICE).ip(),
+        destination: endpoint(SERVER).ip(),
+        identification: 7,
+        offset_bytes,
+        length_bytes: 8,
+        more,
+        ports,
+    };
+    let outside = |part| Fragment {
+        source: address(EXTERNAL),
+        ..part
+    };
+    let first = |port| part(0, MoreFragments::Follow, Some((port, 3478)));
+    let last = part(8, MoreFragments::None, None);
+    assert_eq!(send(last), FragmentVerdict::Hold);
+    assert_eq!(
+        send(first(5000)),
+        FragmentVerdict::Forward(vec![outside(first(7000)), outside(last)])
+    );
+    assert_eq!(send(last), FragmentVerdict::Forward(vec![outside(last)]));
+}
+
+#[test]
+fn a_nat_says_how_it_behaves() {
+    let config = NatPreset::LinuxRouter.config();
+    assert_eq!(Bench::new(config.clone()).nat.config(), &config);
 }
 
 #[test]
