@@ -4,7 +4,7 @@
 #
 # A build of the whole client for each mutant would take days. So the machines are copied into a workspace of
 # their own that has nothing else, at the same paths, and cargo-mutants works there: a mutant costs seconds.
-# Without MACHINEs all are run, which takes some hours. Prints a line for each machine, with the mutants that
+# Without MACHINEs all are run, which takes most of an hour of two idle cores. Prints a line for each machine, with the mutants that
 # no test noticed below it; what else cargo-mutants says is under target/mutants.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
