@@ -145,21 +145,21 @@ mod tests {
 
     #[test]
     fn where_offers_cross_the_callers_stands_and_the_callees_is_taken_back() {
-        let mut caller = Negotiation::new(Side::Caller);
-        caller.offered("callers");
-        assert_eq!(caller.handle_offer("callees"), OnOffer::Insist);
-        let mut callee = Negotiation::new(Side::Callee);
-        callee.offered("callees");
+        let mut calling = Negotiation::new(Side::Caller);
+        calling.offered("callers");
+        assert_eq!(calling.handle_offer("callees"), OnOffer::Insist);
+        let mut called = Negotiation::new(Side::Callee);
+        called.offered("callees");
         let taken_back = Some("callees".to_owned());
         assert_eq!(
-            callee.handle_offer("callers"),
+            called.handle_offer("callers"),
             OnOffer::Answer { taken_back }
         );
-        assert_eq!(callee.handle_answer(Some("callees")), OnAnswer::Late);
+        assert_eq!(called.handle_answer(Some("callees")), OnAnswer::Late);
         // Once its own offer is answered, the caller has nothing to insist on.
-        assert_eq!(caller.handle_answer(Some("callers")), OnAnswer::Apply);
+        assert_eq!(calling.handle_answer(Some("callers")), OnAnswer::Apply);
         let answer = OnOffer::Answer { taken_back: None };
-        assert_eq!(caller.handle_offer("later"), answer);
+        assert_eq!(calling.handle_offer("later"), answer);
     }
 
     /// One side with its mail on the way, which keeps its order.

@@ -212,7 +212,7 @@ mod tests {
 
     fn timer(refresh: Refresh) -> UdpTimer {
         UdpTimer {
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
             well_known_idle: Some(Duration::from_secs(5)),
             refresh,
         }
@@ -248,7 +248,7 @@ mod tests {
             let now = Duration::from_secs(secs);
             sessions.note_udp(now, remote, Side::Inside, &timer(Refresh::Inbound));
             let ends_at = sessions.ends_at(remote, now);
-            assert_eq!(ends_at, Some(now + Duration::from_secs(60)));
+            assert_eq!(ends_at, Some(now + Duration::from_mins(1)));
         }
     }
 
