@@ -131,6 +131,37 @@ mod tests {
         assert_eq!(callee.handle_offer("two"), answer);
     }
 
+    #[test]
+    fn an_offer_that_was_taken_back_insists_on_nothing_and_its_answer_is_late() {
+        let mut caller = Negotiation::new(Side::Caller);
+        caller.offered("one");
+        caller.take_back("another");
+        assert_eq!(caller.handle_offer("theirs"), OnOffer::Insist);
+        caller.take_back("one");
+        assert_eq!(caller.handle_answer(Some("one")), OnAnswer::Late);
+        let answer = OnOffer::Answer { taken_back: None };
+        assert_eq!(caller.handle_offer("theirs"), answer);
+    }
+
+    #[test]
+    fn where_offers_cross_the_callers_stands_and_the_callees_is_taken_back() {
+        let mut calling = Negotiation::new(Side::Caller);
+        calling.offered("callers");
+        assert_eq!(calling.handle_offer("callees"), OnOffer::Insist);
+        let mut called = Negotiation::new(Side::Callee);
+        called.offered("callees");
+        let taken_back = Some("callees".to_owned());
+        assert_eq!(
+            called.handle_offer("callers"),
+            OnOffer::Answer { taken_back }
+        );
+        assert_eq!(called.handle_answer(Some("callees")), OnAnswer::Late);
+        // Once its own offer is answered, the caller has nothing to insist on.
+        assert_eq!(calling.handle_answer(Some("callers")), OnAnswer::Apply);
+        let answer = OnOffer::Answer { taken_back: None };
+        assert_eq!(calling.handle_offer("later"), answer);
+    }
+
     /// One side with its mail on the way, which keeps its order.
     struct End {
         negotiation: Negotiation,

@@ -229,6 +229,27 @@ mod tests {
         insta::assert_snapshot!(table);
     }
 
+    #[track_caller]
+    fn check(holds: impl Fn(CallState) -> bool, expected: &[CallState]) {
+        let found: Vec<_> = CallState::ALL
+            .into_iter()
+            .filter(|state| holds(*state))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_call_is_answered_from_its_answer_to_its_end() {
+        use CallState::{Connecting, Interrupted, Talking};
+        check(CallState::is_answered, &[Connecting, Talking, Interrupted]);
+    }
+
+    #[test]
+    fn who_is_called_rings_until_the_answer_even_before_the_offer_is_there() {
+        use CallState::{Announced, Incoming};
+        check(CallState::is_ringing_here, &[Announced, Incoming]);
+    }
+
     #[test]
     fn nothing_leads_out_of_an_ended_call() {
         for input in Input::ALL {

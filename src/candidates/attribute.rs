@@ -290,6 +290,40 @@ mod tests {
         );
     }
 
+    /// A candidate with this foundation.
+    fn founded(foundation: &str) -> Result<CandidateAttribute, CandidateSyntaxError> {
+        format!("candidate:{foundation} 1 udp 1 192.0.2.1 9 typ host").parse()
+    }
+
+    #[test]
+    fn a_candidate_of_1024_bytes_is_read_and_a_longer_one_is_not() {
+        let read = |bytes: usize| {
+            let text = "candidate:1 1 udp 1 192.0.2.1 9 typ host x ";
+            format!("{text:y<bytes$}").parse::<CandidateAttribute>()
+        };
+        assert!(read(1024).is_ok());
+        for bytes in [1025, 3000] {
+            assert_eq!(read(bytes), Err(CandidateSyntaxError::TooLong { bytes }));
+        }
+    }
+
+    #[test]
+    fn a_foundation_has_32_ice_chars_at_most() {
+        assert!(founded(&"+/aZ".repeat(8)).is_ok());
+        for foundation in ["a".repeat(33), "b".repeat(40), "a-b".to_owned()] {
+            assert_eq!(
+                founded(&foundation),
+                Err(invalid("foundation", &foundation, "1 to 32 ice-chars"))
+            );
+        }
+    }
+
+    #[test]
+    fn the_attribute_is_read_without_its_name_too() {
+        let bare = "842163049 1 udp 1 192.0.2.1 9 typ host".parse::<CandidateAttribute>();
+        assert_eq!(bare, founded("842163049"));
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in ".{0,200}") {

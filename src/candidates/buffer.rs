@@ -69,9 +69,7 @@ impl CandidateBuffer {
         let content = read(&mut candidate)?;
         let places =
             self.places_needed(from, call, &candidate.username_fragment, content.as_ref())?;
-        if places > 0 {
-            self.check_places(from, call, places)?;
-        }
+        self.check_places(from, call, places)?;
         let generation = self
             .generations(from, call)
             .generation(now, &candidate.username_fragment);

@@ -178,6 +178,27 @@ fn one_candidate_in_two_spellings_is_one_candidate() {
 }
 
 #[test]
+fn candidates_that_differ_in_an_address_are_two() {
+    let mut fixture = Fixture::default();
+    for (address, related, waiting) in [
+        ("192.0.2.1", "10.0.0.1", 1),
+        ("192.0.2.2", "10.0.0.1", 2),
+        ("192.0.2.2", "10.0.0.2", 3),
+        ("2001:db8::1", "2001:db8::2", 4),
+        ("one.local", "0.0.0.0", 5),
+        ("other.local", "0.0.0.0", 6),
+    ] {
+        let candidate = TrickledCandidate {
+            candidate: format!("candidate:1 1 udp 1 {address} 9 typ srflx raddr {related} rport 9"),
+            ..candidate("gen1", 9)
+        };
+        let held = Ok(Pushed::Held { waiting });
+        assert_eq!(fixture.push(ANNA, "a", candidate), held);
+    }
+    assert!(!fixture.buffer.is_empty());
+}
+
+#[test]
 fn a_malformed_candidate_is_reported_and_the_next_one_works() {
     let mut fixture = Fixture::default();
     let mut broken = candidate("gen1", 1);
@@ -357,6 +378,25 @@ fn every_bound_holds_and_names_itself() {
     );
     fixture.buffer.forget(&call("a"));
     assert!(fixture.push("clara", "d", candidate("gen1", 1)).is_ok());
+}
+
+#[test]
+fn a_call_takes_all_its_places_and_no_more() {
+    let mut fixture = Fixture::new(CandidateLimits {
+        per_call_max: 4,
+        ..CandidateLimits::default()
+    });
+    for port in 1..=2 {
+        assert!(fixture.push(ANNA, "a", candidate("gen1", port)).is_ok());
+    }
+    let ended = fixture.push(ANNA, "a", end("gen2"));
+    assert_eq!(ended, Ok(Pushed::EndOfCandidates), "the fourth place");
+    assert_eq!(
+        fixture.push(ANNA, "a", candidate("gen2", 1)),
+        Err(CandidateError::CallFull { bound: 4 })
+    );
+    let known = fixture.push(ANNA, "a", candidate("gen1", 1));
+    assert_eq!(known, Ok(Pushed::Duplicate), "what is known needs no place");
 }
 
 #[test]

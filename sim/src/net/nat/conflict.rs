@@ -33,3 +33,25 @@ fn share_a_network(one: IpAddr, other: IpAddr) -> bool {
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(inside: &str, outside: &str, is_refused: bool) {
+        let [inside, outside] = [inside, outside].map(|text| text.parse().expect("an address"));
+        assert!(AddressConflict::Translated.admits(inside, outside));
+        let is_admitted = AddressConflict::Refused.admits(inside, outside);
+        assert_eq!(is_admitted, !is_refused, "{inside} and {outside}");
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_in_conflict() {
+        check("192.168.1.2", "192.168.1.200", true);
+        check("192.168.1.2", "192.168.2.2", false);
+        check("2001:db8:0:1::2", "2001:db8:0:1:ffff::9", true);
+        check("2001:db8:0:1::2", "2001:db8:0:2::2", false);
+        check("192.168.1.2", "::ffff:192.168.1.3", false);
+    }
+}

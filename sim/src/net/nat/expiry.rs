@@ -199,3 +199,95 @@ impl Sessions {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Duration = Duration::ZERO;
+
+    fn endpoint(text: &str) -> SocketAddr {
+        text.parse().expect("a socket address")
+    }
+
+    fn timer(refresh: Refresh) -> UdpTimer {
+        UdpTimer {
+            idle: Duration::from_mins(1),
+            well_known_idle: Some(Duration::from_secs(5)),
+            refresh,
+        }
+    }
+
+    /// When a session ends that was noted at the start and, from `side`, again after 30 s.
+    #[track_caller]
+    fn check(refresh: Refresh, side: Side, ends_at_secs: u64) {
+        let remote = endpoint("192.0.2.1:5000");
+        let mut sessions = Sessions::default();
+        sessions.note_udp(START, remote, Side::Inside, &timer(refresh));
+        let later = Duration::from_secs(30);
+        sessions.note_udp(later, remote, side, &timer(refresh));
+        let ends_at = sessions.ends_at(remote, later).map(|at| at.as_secs());
+        assert_eq!(ends_at, Some(ends_at_secs), "{refresh:?} from {side:?}");
+    }
+
+    #[test]
+    fn a_session_is_refreshed_from_the_side_that_counts() {
+        check(Refresh::Both, Side::Inside, 90);
+        check(Refresh::Both, Side::Outside, 90);
+        check(Refresh::Outbound, Side::Inside, 90);
+        check(Refresh::Outbound, Side::Outside, 60);
+        check(Refresh::Inbound, Side::Inside, 60);
+        check(Refresh::Inbound, Side::Outside, 90);
+    }
+
+    #[test]
+    fn an_ended_session_begins_anew_from_inside_whatever_refreshes_it() {
+        let remote = endpoint("192.0.2.1:5000");
+        let mut sessions = Sessions::default();
+        for secs in [0, 60] {
+            let now = Duration::from_secs(secs);
+            sessions.note_udp(now, remote, Side::Inside, &timer(Refresh::Inbound));
+            let ends_at = sessions.ends_at(remote, now);
+            assert_eq!(ends_at, Some(now + Duration::from_mins(1)));
+        }
+    }
+
+    #[test]
+    fn a_stranger_opens_a_session_only_where_packets_from_outside_count() {
+        let stranger = endpoint("198.51.100.9:5000");
+        for (refresh, opens) in [
+            (Refresh::Both, true),
+            (Refresh::Inbound, true),
+            (Refresh::Outbound, false),
+        ] {
+            let mut sessions = Sessions::default();
+            sessions.note_udp(START, stranger, Side::Outside, &timer(refresh));
+            assert_eq!(sessions.has(stranger, START), opens, "{refresh:?}");
+        }
+    }
+
+    #[test]
+    fn well_known_ports_end_at_1023() {
+        let timer = timer(Refresh::Both);
+        let limits = [53, 1023, 1024, 5000].map(|port| timer.limit(port).as_secs());
+        assert_eq!(limits, [5, 5, 60, 60]);
+    }
+
+    #[test]
+    fn an_address_is_known_while_one_of_its_sessions_lives() {
+        let mut sessions = Sessions::default();
+        let timer = timer(Refresh::Both);
+        for remote in ["192.0.2.1:53", "192.0.2.1:5000", "192.0.2.3:53"] {
+            sessions.note_udp(START, endpoint(remote), Side::Inside, &timer);
+        }
+        let known = |secs: u64| {
+            ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|address| {
+                let address = address.parse().expect("an address");
+                sessions.has_address(address, Duration::from_secs(secs))
+            })
+        };
+        assert_eq!(known(4), [true, false, true]);
+        assert_eq!(known(5), [true, false, false]);
+        assert_eq!(known(60), [false; 3]);
+    }
+}

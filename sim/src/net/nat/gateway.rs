@@ -56,3 +56,89 @@ fn replace_octets(old: &[u8], new: &[u8], payload: &mut [u8]) -> usize {
     }
     count
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::nat::NatConfig;
+
+    /// What a payload becomes on the way between two flows, given as source and destination, and how
+    /// many addresses are replaced.
+    #[track_caller]
+    fn check(before: [&str; 2], after: [&str; 2], payload: &[&[u8]], expected: (&[&[u8]], usize)) {
+        let nat = Nat::new(
+            Vec::new(),
+            NatConfig {
+                application_gateway: ApplicationGateway::Generic,
+                ..NatConfig::default()
+            },
+        );
+        let flow = |[source, destination]: [&str; 2]| {
+            let endpoint = |text: &str| text.parse().expect("a socket address");
+            Flow::udp(endpoint(source), endpoint(destination))
+        };
+        let mut payload = payload.concat();
+        let count = nat.rewrite_payload(flow(before), flow(after), &mut payload);
+        assert_eq!((payload, count), (expected.0.concat(), expected.1));
+    }
+
+    const INSIDE: &[u8] = &[10, 0, 0, 1];
+    const OUTSIDE: &[u8] = &[192, 0, 2, 1];
+
+    #[test]
+    fn every_occurrence_is_replaced_wherever_it_stands() {
+        let (before, after) = (["10.0.0.1:1", "9.9.9.9:9"], ["192.0.2.1:2", "9.9.9.9:9"]);
+        let other: &[u8] = &[10, 0, 0, 2, 10];
+        check(
+            before,
+            after,
+            &[INSIDE, other, INSIDE, INSIDE],
+            (&[OUTSIDE, other, OUTSIDE, OUTSIDE], 3),
+        );
+        check(before, after, &[&INSIDE[..3]], (&[&INSIDE[..3]], 0));
+        // What is written is not read again.
+        check(
+            ["1.1.1.1:1", "9.9.9.9:9"],
+            ["2.1.1.1:1", "9.9.9.9:9"],
+            &[&[1; 9]],
+            (&[&[2, 1, 1, 1, 2, 1, 1, 1, 1]], 2),
+        );
+    }
+
+    #[test]
+    fn both_addresses_are_replaced_where_both_are_translated() {
+        let (before, after) = (["10.0.0.1:1", "192.0.2.1:2"], ["7.7.7.7:1", "10.0.0.8:2"]);
+        check(
+            before,
+            after,
+            &[INSIDE, OUTSIDE, INSIDE, OUTSIDE, INSIDE],
+            (
+                &[&[7; 4], &[10, 0, 0, 8], &[7; 4], &[10, 0, 0, 8], &[7; 4]],
+                5,
+            ),
+        );
+    }
+
+    #[test]
+    fn an_address_that_stays_is_not_counted() {
+        let same = ["10.0.0.1:1", "192.0.2.1:2"];
+        check(same, same, &[INSIDE, OUTSIDE], (&[INSIDE, OUTSIDE], 0));
+    }
+
+    #[test]
+    fn long_addresses_are_replaced_by_long_ones_alone() {
+        let (long, other) = ([0x11; 16], [0x22; 16]);
+        let (one, two) = (
+            "[1111:1111:1111:1111:1111:1111:1111:1111]:1",
+            "[2222:2222:2222:2222:2222:2222:2222:2222]:1",
+        );
+        let far = "[2001:db8::1]:1";
+        check([one, far], [two, far], &[&long], (&[&other], 1));
+        check(
+            [one, "9.9.9.9:9"],
+            ["8.8.8.8:8", far],
+            &[&long],
+            (&[&long], 0),
+        );
+    }
+}

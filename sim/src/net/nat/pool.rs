@@ -67,3 +67,49 @@ impl Pool {
         self.addresses.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    fn pool(size: u8) -> Pool {
+        Pool::new((1..=size).map(|host| [203, 0, 113, host].into()).collect())
+    }
+
+    fn starts(size: u8, pooling: AddressPooling) -> Vec<usize> {
+        let (mut pool, mut rng) = (pool(size), ChaCha8Rng::seed_from_u64(1));
+        (0..5).map(|_| pool.start(pooling, &mut rng)).collect()
+    }
+
+    #[test]
+    fn paired_hosts_take_one_address_after_the_other() {
+        assert_eq!(starts(3, AddressPooling::Paired), [0, 1, 2, 0, 1]);
+        assert_eq!(starts(2, AddressPooling::Paired), [0, 1, 0, 1, 0]);
+        assert_eq!(starts(1, AddressPooling::Paired), [0; 5]);
+    }
+
+    #[test]
+    fn arbitrary_mappings_take_any_address_and_draw_only_where_there_are_two() {
+        let all: BTreeSet<_> = starts(2, AddressPooling::Arbitrary).into_iter().collect();
+        assert_eq!(all, BTreeSet::from([0, 1]));
+        let (mut pool, mut rng) = (pool(1), ChaCha8Rng::seed_from_u64(1));
+        assert_eq!(pool.start(AddressPooling::Arbitrary, &mut rng), 0);
+        assert_eq!(rng, ChaCha8Rng::seed_from_u64(1));
+    }
+
+    #[test]
+    fn positions_are_counted_around() {
+        let pool = pool(3);
+        let hosts = [0, 2, 3, 7].map(|position| pool.at(position).to_string());
+        assert_eq!(
+            hosts,
+            ["203.0.113.1", "203.0.113.3", "203.0.113.1", "203.0.113.2"]
+        );
+        assert_eq!(pool.len(), 3);
+    }
+}

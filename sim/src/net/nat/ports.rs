@@ -255,6 +255,7 @@ fn first_free_in(
 mod tests {
     use std::collections::BTreeSet;
 
+    use proptest::prelude::*;
     use rand::SeedableRng as _;
     use rand_chacha::ChaCha8Rng;
 
@@ -368,5 +369,44 @@ mod tests {
         let taken = PortSet::default();
         assert_eq!(allocator.allocate(1, &taken, |_| false, &mut rng), None);
         assert_eq!(allocator.allocate_anywhere(1, &taken, &mut rng), None);
+    }
+
+    #[test]
+    fn a_sequential_port_that_is_free_again_waits_for_its_turn() {
+        let mut allocator = allocator(PortAllocation::Sequential, PortParity::Ignored, 2000..=2003);
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let taken = PortSet::default();
+        let given: Vec<_> = (0..6)
+            .filter_map(|_| allocator.allocate(5, &taken, |_| true, &mut rng))
+            .collect();
+        assert_eq!(given, [2000, 2001, 2002, 2003, 2000, 2001]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_missing_port_is_the_one_that_a_plain_search_finds(
+            taken in prop::collection::vec(1000..1300_u16, 0..400),
+            freed in prop::collection::vec(1000..1300_u16, 0..50),
+            first in 1000..1300_u16,
+            last in 1000..1300_u16,
+        ) {
+            let mut set = PortSet::default();
+            for port in &taken {
+                set.insert(*port);
+            }
+            for port in &freed {
+                set.remove(*port);
+            }
+            let is_free = |port: u16| !taken.contains(&port) || freed.contains(&port);
+            for (class, rest) in [
+                (ParityClass::Any, None),
+                (ParityClass::Even, Some(0)),
+                (ParityClass::Odd, Some(1)),
+            ] {
+                let plain = (first..=last)
+                    .find(|port| is_free(*port) && rest.is_none_or(|rest| port % 2 == rest));
+                prop_assert_eq!(set.first_missing(first..=last, class), plain);
+            }
+        }
     }
 }

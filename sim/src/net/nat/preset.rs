@@ -293,4 +293,109 @@ mod tests {
             ]
         );
     }
+
+    #[test]
+    fn names_stand_in_the_order_of_the_presets() {
+        assert_eq!(NatPreset::NAMES, NatPreset::ALL.map(NatPreset::as_str));
+    }
+
+    #[test]
+    fn each_preset_behaves_as_its_box_does() {
+        use Filtering as F;
+        use Mapping as M;
+        use PortAllocation as P;
+        let cone = (
+            PortParity::Preserved,
+            Hairpin::Translated,
+            UnknownTcp::Silent,
+        );
+        let closed = (PortParity::Ignored, Hairpin::Refused, UnknownTcp::Silent);
+        let linux = (PortParity::Ignored, Hairpin::Refused, UnknownTcp::Adopted);
+        let symmetric = (M::AddressAndPortDependent, F::AddressAndPortDependent);
+        for (preset, (mapping, filtering), ports, others) in [
+            (
+                NatPreset::FullCone,
+                (M::EndpointIndependent, F::EndpointIndependent),
+                P::Preserving,
+                cone,
+            ),
+            (
+                NatPreset::AddressRestricted,
+                (M::EndpointIndependent, F::AddressDependent),
+                P::Preserving,
+                cone,
+            ),
+            (
+                NatPreset::PortRestricted,
+                (M::EndpointIndependent, F::AddressAndPortDependent),
+                P::Preserving,
+                cone,
+            ),
+            (NatPreset::Symmetric, symmetric, P::Random, closed),
+            (
+                NatPreset::Home,
+                (M::EndpointIndependent, F::AddressAndPortDependent),
+                P::Preserving,
+                linux,
+            ),
+            (
+                NatPreset::CarrierGrade,
+                (M::EndpointIndependent, F::EndpointIndependent),
+                P::Random,
+                cone,
+            ),
+            (NatPreset::Corporate, symmetric, P::Random, closed),
+            (NatPreset::Mobile, symmetric, P::Random, closed),
+            (NatPreset::LinuxRouter, symmetric, P::Overlapping, linux),
+            (NatPreset::BsdRouter, symmetric, P::Random, closed),
+        ] {
+            let config = preset.config();
+            assert_eq!(
+                (config.mapping, config.filtering),
+                (mapping, filtering),
+                "{preset}"
+            );
+            assert_eq!(config.port_allocation, ports, "{preset}");
+            let found = (config.parity, config.hairpin, config.unknown_tcp);
+            assert_eq!(found, others, "{preset}");
+        }
+    }
+
+    #[test]
+    fn each_preset_has_the_numbers_of_its_sources() {
+        // Seconds of idle UDP, of established and of transitory TCP.
+        for (preset, timers, first_port, ports_per_host, addresses) in [
+            (NatPreset::FullCone, (300, 7440, 240), 1024, None, 1),
+            (
+                NatPreset::AddressRestricted,
+                (300, 7440, 240),
+                1024,
+                None,
+                1,
+            ),
+            (NatPreset::PortRestricted, (300, 7440, 240), 1024, None, 1),
+            (NatPreset::Symmetric, (300, 7440, 240), 1024, None, 1),
+            (NatPreset::Home, (180, 7440, 120), 1024, None, 1),
+            (
+                NatPreset::CarrierGrade,
+                (35, 7440, 240),
+                1024,
+                Some(1024),
+                2,
+            ),
+            (NatPreset::Corporate, (120, 1200, 10), 1024, None, 1),
+            (NatPreset::Mobile, (65, 21_600, 240), 1024, None, 2),
+            (NatPreset::LinuxRouter, (120, 432_000, 120), 1, None, 1),
+            (NatPreset::BsdRouter, (60, 86_400, 90), 50001, None, 1),
+        ] {
+            let config = NatConfig::from(preset);
+            let tcp = config.tcp_timers;
+            let [idle, established, transitory] =
+                [config.udp_timer.idle, tcp.established, tcp.transitory].map(|time| time.as_secs());
+            assert_eq!((idle, established, transitory), timers, "{preset}");
+            assert_eq!(config.port_range, first_port..=65535, "{preset}");
+            assert_eq!(config.ports_per_host, ports_per_host, "{preset}");
+            assert_eq!(preset.addresses(), addresses, "{preset}");
+        }
+    }
 }

@@ -112,3 +112,64 @@ fn fragments(packet: &SizedPacket, room: u16) -> Fit {
     });
     Fit::Fragments(fragments.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::nat::NatConfig;
+
+    /// Offset, length and whether more follow, of each fragment; none where it goes on whole.
+    #[track_caller]
+    fn check(payload_bytes: u16, mtu_bytes: u16, expected: Option<&[(u16, u16, MoreFragments)]>) {
+        let endpoint = |text: &str| text.parse().expect("a socket address");
+        let packet = SizedPacket {
+            flow: Flow::udp(endpoint("192.168.1.2:5000"), endpoint("192.0.2.1:3478")),
+            identification: 7,
+            payload_bytes,
+            fragmentation: Fragmentation::Allowed,
+        };
+        let nat = Nat::new(Vec::new(), NatConfig::default());
+        match (nat.fit(&packet, mtu_bytes), expected) {
+            (Fit::Whole, None) => {}
+            (Fit::Fragments(fragments), Some(expected)) => {
+                let found: Vec<_> = fragments
+                    .iter()
+                    .map(|each| (each.offset_bytes, each.length_bytes, each.more))
+                    .collect();
+                assert_eq!(found, expected);
+                let with_ports = fragments.iter().map(|each| each.ports.is_some());
+                let first_alone = (0..fragments.len()).map(|position| position == 0);
+                assert!(with_ports.eq(first_alone), "{fragments:?}");
+            }
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_packet_is_cut_in_units_of_eight_bytes_only_where_it_must_be() {
+        use MoreFragments::{Follow, None as Last};
+        check(16, 36, None);
+        check(17, 36, Some(&[(0, 16, Follow), (16, 1, Last)]));
+        check(16, 35, Some(&[(0, 8, Follow), (8, 8, Last)]));
+        check(
+            20,
+            30,
+            Some(&[(0, 8, Follow), (8, 8, Follow), (16, 4, Last)]),
+        );
+    }
+
+    #[test]
+    fn a_link_that_carries_no_unit_carries_nothing() {
+        let endpoint = |text: &str| text.parse().expect("a socket address");
+        let packet = SizedPacket {
+            flow: Flow::udp(endpoint("192.168.1.2:5000"), endpoint("192.0.2.1:3478")),
+            identification: 7,
+            payload_bytes: 100,
+            fragmentation: Fragmentation::Allowed,
+        };
+        let nat = Nat::new(Vec::new(), NatConfig::default());
+        for mtu_bytes in [0, 20, 27] {
+            assert_eq!(nat.fit(&packet, mtu_bytes), Fit::Drop(DropCause::TooLarge));
+        }
+    }
+}

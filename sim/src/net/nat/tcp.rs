@@ -144,4 +144,47 @@ mod tests {
             Verdict::Refuse(cause)
         );
     }
+
+    #[track_caller]
+    fn check(before: TcpPhase, side: Side, signal: TcpSignal, after: TcpPhase) {
+        assert_eq!(
+            before.after(side, signal),
+            after,
+            "{before:?} on {signal:?}"
+        );
+    }
+
+    #[test]
+    fn what_changes_nothing_leaves_a_connection_where_it_is() {
+        use Side::{Inside, Outside};
+        use TcpPhase::{Closing, Established, HalfClosed, Opening};
+        check(Opening(Inside), Inside, TcpSignal::SYN, Opening(Inside));
+        check(Opening(Outside), Outside, TcpSignal::SYN, Opening(Outside));
+        for side in [Inside, Outside] {
+            check(Established, side, TcpSignal::ACK, Established);
+            check(HalfClosed(Inside), side, TcpSignal::ACK, HalfClosed(Inside));
+            check(Closing, side, TcpSignal::ACK, Closing);
+            check(Closing, side, TcpSignal::RST, Closing);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_ends_may_begin_anew_from_either_side() {
+        for side in [Side::Inside, Side::Outside] {
+            for ending in [
+                TcpPhase::HalfClosed(Side::Inside),
+                TcpPhase::Closing,
+                TcpPhase::Reset,
+            ] {
+                check(ending, side, TcpSignal::SYN, TcpPhase::Opening(side));
+            }
+        }
+    }
+
+    #[test]
+    fn what_opens_nothing_is_refused_only_where_configured() {
+        let cause = DropCause::NatUnsolicitedTcp;
+        assert_eq!(UnsolicitedSyn::Silent.verdict(cause), Verdict::Drop(cause));
+        assert_eq!(UnsolicitedSyn::Reset.verdict(cause), Verdict::Refuse(cause));
+    }
 }

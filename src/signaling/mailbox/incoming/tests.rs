@@ -123,6 +123,17 @@ fn gaps_below_what_the_sender_keeps_are_closed() {
 }
 
 #[test]
+fn what_is_just_below_what_the_sender_keeps_is_done_with() {
+    let mut incoming = Incoming::default();
+    check(&mut incoming, ordered(2, 1), &[]);
+    check(&mut incoming, oldest(loose(5), 3), &[0]);
+    assert_eq!(incoming.held(), 0);
+    check_received(&incoming, 2, &[5]);
+    check(&mut incoming, oldest(loose(8), 6), &[0]);
+    check_received(&incoming, 5, &[8]);
+}
+
+#[test]
 fn what_is_remembered_beyond_a_gap_is_bounded() {
     let mut incoming = Incoming::default();
     for number in 2..=257 {

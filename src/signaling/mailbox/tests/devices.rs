@@ -50,6 +50,70 @@ fn calling(now: Instant) -> Mailbox {
 }
 
 #[test]
+fn the_device_that_offers_first_is_talked_to_alone() {
+    let now = Instant::now();
+    let mut anna = connected("anna", "phone");
+    post(&mut anna, now, "boris", candidate("1"));
+    take(&mut anna, now, "tablet", says(1, Some(0), offer()));
+    written(&mut anna);
+    post(&mut anna, now, "boris", candidate("2"));
+    assert_eq!(written(&mut anna), ["boris/tablet: 2 candidate"]);
+}
+
+#[test]
+fn an_offer_that_crosses_our_own_chooses_no_device() {
+    let now = Instant::now();
+    let mut anna = calling(now);
+    take(&mut anna, now, "tablet", says(1, Some(0), offer()));
+    written(&mut anna);
+    post(&mut anna, now, "boris", candidate("3"));
+    assert_eq!(written(&mut anna), ["boris: 4 candidate"]);
+}
+
+#[test]
+fn no_more_devices_learn_of_an_answer_than_may_be_known() {
+    let now = Instant::now();
+    let limits = MailboxLimits {
+        devices_max: 2,
+        ..MailboxLimits::default()
+    };
+    let mut anna = with_limits("anna", "phone", limits);
+    anna.handle_connected(now);
+    post(&mut anna, now, "boris", offer());
+    take(&mut anna, now, "tablet", says(1, Some(0), answer()));
+    written(&mut anna);
+    for (name, is_told) in [
+        ("watch", true),
+        ("laptop", true),
+        ("car", false),
+        ("watch", true),
+    ] {
+        take(&mut anna, now, name, says(1, None, candidate("1")));
+        let told = format!("boris/{name}: answered elsewhere");
+        assert_eq!(written(&mut anna).contains(&told), is_told, "{name}");
+    }
+}
+
+#[test]
+fn closing_a_call_withdraws_only_what_no_device_has() {
+    let now = Instant::now();
+    let mut anna = calling(now);
+    take(&mut anna, now, "tablet", has(1, &[]));
+    assert!(matches!(
+        events(&mut anna)[..],
+        [MailboxEvent::Acknowledged { .. }]
+    ));
+    anna.close_call(&call("c1"));
+    assert!(matches!(
+        events(&mut anna)[..],
+        [
+            MailboxEvent::Withdrawn { .. },
+            MailboxEvent::Withdrawn { .. }
+        ]
+    ));
+}
+
+#[test]
 fn every_device_gets_the_offer_and_the_one_that_answers_gets_the_rest() {
     let now = Instant::now();
     let mut anna = connected("anna", "phone");

@@ -1,6 +1,7 @@
 //! The dimensions of which RFC 4787 has no requirement, and what can happen to a whole NAT.
 
 use super::*;
+use crate::net::nat::fragment::{Fragment, FragmentVerdict, MoreFragments, REASSEMBLY_TIMEOUT};
 use crate::net::nat::icmp::{IcmpError, IcmpErrorKind, IcmpVerdict};
 use crate::net::nat::nat64::embedded;
 
@@ -141,6 +142,83 @@ fn tcp_timers_are_those_of_the_phase() {
     let almost = minutes(60).saturating_sub(Duration::from_millis(1));
     assert_eq!(bench.nat.live_mappings(almost), 1);
     assert_eq!(bench.nat.live_mappings(minutes(60)), 0, "a reset ends it");
+}
+
+#[test]
+fn a_connection_that_ends_sooner_than_it_would_have_frees_its_port_on_time() {
+    let mut bench = Bench::new(NatConfig::default());
+    let mapped = forwarded(bench.send_tcp(NOW, ALICE, SERVER, TcpSignal::SYN)).source;
+    forwarded(bench.receive_tcp(NOW, SERVER, mapped, TcpSignal::SYN_ACK));
+    assert_eq!(bench.nat.live_mappings(minutes(5)), 1);
+    forwarded(bench.send_tcp(minutes(6), ALICE, SERVER, TcpSignal::RST));
+    let last_moment = minutes(10).saturating_sub(Duration::from_nanos(1));
+    assert_eq!(bench.nat.live_mappings(last_moment), 1);
+    assert_eq!(bench.nat.live_mappings(minutes(10)), 0);
+}
+
+/// A part of 8 bytes of a packet from alice to the server, whose first part has her port.
+fn part(offset_bytes: u16, more: MoreFragments, ports: Option<(u16, u16)>) -> Fragment {
+    Fragment {
+        protocol: Protocol::Udp,
+        source: endpoint(ALICE).ip(),
+        destination: endpoint(SERVER).ip(),
+        identification: 7,
+        offset_bytes,
+        length_bytes: 8,
+        more,
+        ports,
+    }
+}
+
+#[test]
+fn fragments_from_inside_get_the_external_endpoint() {
+    let mut bench = Bench::new(NatConfig {
+        port_range: 7000..=7000,
+        ..NatConfig::default()
+    });
+    let mut send = |part| bench.nat.outbound_fragment(NOW, part, &mut bench.rng);
+    let outside = |part| Fragment {
+        source: address(EXTERNAL),
+        ..part
+    };
+    let first = |port| part(0, MoreFragments::Follow, Some((port, 3478)));
+    let last = part(8, MoreFragments::None, None);
+    assert_eq!(send(last), FragmentVerdict::Hold);
+    assert_eq!(
+        send(first(5000)),
+        FragmentVerdict::Forward(vec![outside(first(7000)), outside(last)])
+    );
+    assert_eq!(send(last), FragmentVerdict::Forward(vec![outside(last)]));
+}
+
+/// How many fragments go on when the first one comes so long after the last one.
+#[track_caller]
+fn check_held(wait: Duration, expected: usize) {
+    let mut bench = Bench::new(NatConfig::default());
+    let last = part(8, MoreFragments::None, None);
+    let held = bench.nat.outbound_fragment(NOW, last, &mut bench.rng);
+    assert_eq!(held, FragmentVerdict::Hold);
+    let first = part(0, MoreFragments::Follow, Some((5000, 3478)));
+    let led = bench.nat.outbound_fragment(wait, first, &mut bench.rng);
+    match led {
+        FragmentVerdict::Forward(parts) => assert_eq!(parts.len(), expected, "after {wait:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_fragment_waits_for_its_packet_for_half_a_minute() {
+    check_held(
+        REASSEMBLY_TIMEOUT.saturating_sub(Duration::from_nanos(1)),
+        2,
+    );
+    check_held(REASSEMBLY_TIMEOUT, 1);
+}
+
+#[test]
+fn a_nat_says_how_it_behaves() {
+    let config = NatPreset::LinuxRouter.config();
+    assert_eq!(Bench::new(config.clone()).nat.config(), &config);
 }
 
 #[test]
@@ -342,6 +420,55 @@ fn an_icmp_error_from_inside_names_the_external_endpoint() {
         source: mapped.ip(),
         quoted: Flow::udp(endpoint(SERVER), mapped),
         ..error
+    };
+    assert_eq!(
+        bench.nat.outbound_icmp(NOW, error),
+        IcmpVerdict::Forward(expected)
+    );
+}
+
+/// How many mappings are left after an ICMP error from inside.
+#[track_caller]
+fn check_icmp_from_inside(icmp_errors: IcmpErrors, expected: usize) {
+    let mut bench = Bench::new(NatConfig {
+        icmp_errors,
+        ..NatConfig::default()
+    });
+    bench.mapped(NOW, ALICE, SERVER);
+    bench.nat.outbound_icmp(
+        NOW,
+        IcmpError {
+            kind: IcmpErrorKind::Unreachable,
+            source: endpoint(ALICE).ip(),
+            destination: endpoint(SERVER).ip(),
+            quoted: Flow::udp(endpoint(SERVER), endpoint(ALICE)),
+        },
+    );
+    assert_eq!(bench.nat.live_mappings(NOW), expected, "{icmp_errors:?}");
+}
+
+#[test]
+fn an_icmp_error_from_inside_ends_a_mapping_only_where_configured() {
+    check_icmp_from_inside(IcmpErrors::Translated, 1);
+    check_icmp_from_inside(IcmpErrors::Dropped, 1);
+    check_icmp_from_inside(IcmpErrors::MappingEnds, 0);
+}
+
+#[test]
+fn nat64_sends_an_icmp_error_from_inside_to_the_address_that_the_outside_knows() {
+    let mut bench = nat64();
+    let mapped = bench.mapped(NOW, ALICE_6, SERVER_6);
+    let error = IcmpError {
+        kind: IcmpErrorKind::TimeExceeded,
+        source: endpoint(ALICE_6).ip(),
+        destination: endpoint(SERVER_6).ip(),
+        quoted: Flow::udp(endpoint(SERVER_6), endpoint(ALICE_6)),
+    };
+    let expected = IcmpError {
+        kind: IcmpErrorKind::TimeExceeded,
+        source: mapped.ip(),
+        destination: endpoint(SERVER).ip(),
+        quoted: Flow::udp(endpoint(SERVER), mapped),
     };
     assert_eq!(
         bench.nat.outbound_icmp(NOW, error),
