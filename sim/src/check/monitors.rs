@@ -116,7 +116,7 @@ struct Recent<K, V> {
 }
 
 /// For so long at least, and for twice as long at most, something is [`Recent`].
-const RECENT: Duration = Duration::from_secs(60);
+const RECENT: Duration = Duration::from_mins(1);
 
 impl<K: Ord, V> Recent<K, V> {
     /// Notes what is not noted yet.
