@@ -242,6 +242,7 @@ impl Simulation<'_> {
             canary_recorder.record(determinism::now(), &"canary".into(), sample);
         });
         let peers = places.homes.clone();
+        let signaling = servers.clone();
         let stage = Stage {
             places,
             servers,
@@ -259,6 +260,7 @@ impl Simulation<'_> {
         for host in peers.values() {
             world.kill(*host);
         }
+        signaling.end_signaling(&mut world, GOODBYE / 2);
         let until = world.now() + GOODBYE;
         while world.now() < until {
             world.step();

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ringtrue::config::ClientConfig;
 use ringtrue::net::Net;
@@ -12,6 +13,7 @@ use ringtrue::peer::servers::{Scheme, ServerUrl, Transport};
 use ringtrue::signaling::endpoint::Endpoint;
 use ringtrue::signaling::relay::turn_credentials::{TurnCredentialIssuer, TurnSecret};
 use ringtrue::signaling::relay::{Relay, RelayConfig};
+use tokio::time::Instant;
 use tracing::error;
 
 use super::World;
@@ -32,6 +34,8 @@ pub struct ServerHosts {
     signaling_port: u16,
     /// What the signaling server shows where it protects its connections.
     signaling_tls: Option<TlsAcceptor>,
+    /// The relay that serves, or served last.
+    relay: Arc<Mutex<Option<Relay>>>,
     /// What happens to the messages that the signaling server sends out, where something does.
     perturbing: Option<Perturbing>,
     ice: BTreeMap<HostId, IceService>,
@@ -106,6 +110,7 @@ impl ServerHosts {
             signaling: signaling_host,
             signaling_port: signaling.port(),
             signaling_tls: None,
+            relay: Arc::default(),
             perturbing: None,
             ice,
             turn_urls,
@@ -158,6 +163,14 @@ impl ServerHosts {
             )),
             ..RelayConfig::default()
         });
+        let served = lock(&self.relay).replace(relay.clone());
+        if let Some(served) = served {
+            // Its library has sockets and namespaces hold each other, so that a relay whose process was
+            // killed would stay in the memory of this one.
+            world.domain(self.signaling).spawn(async move {
+                served.shut_down(Instant::now()).await;
+            });
+        }
         let net: Arc<dyn Net> = world.net(self.signaling);
         let addresses: Vec<IpAddr> = world.addresses(self.signaling).collect();
         for ip in addresses {
@@ -175,6 +188,15 @@ impl ServerHosts {
                 if let Err(cause) = stopped {
                     error!(%address, %cause, "the signaling relay stopped");
                 }
+            });
+        }
+    }
+
+    /// Lets the signaling relay end within `limit`, and let go of what its library keeps.
+    pub fn end_signaling(&self, world: &mut World, limit: Duration) {
+        if let Some(served) = lock(&self.relay).take() {
+            self.spawn_in_world(world, async move {
+                served.shut_down(Instant::now() + limit).await;
             });
         }
     }
@@ -250,6 +272,10 @@ impl IceService {
             }
         });
     }
+}
+
+fn lock(relay: &Mutex<Option<Relay>>) -> MutexGuard<'_, Option<Relay>> {
+    relay.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the signaling relay and the TURN servers of a world share.
