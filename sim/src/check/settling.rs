@@ -129,11 +129,11 @@ pub fn settled_by(
     {
         return Some(audio + terms.kept_for);
     }
-    let within = match prediction.map(|prediction| prediction.reach) {
-        Some(Reach::Unreachable) => UNREACHABLE_WITHIN,
-        _ => terms.within,
+    let latest = match prediction.map(|prediction| prediction.reach) {
+        Some(Reach::Unreachable) => signaling_back(facts, healed) + UNREACHABLE_WITHIN,
+        _ => healed + terms.within,
     };
-    let latest = healed + within + terms.kept_for;
+    let latest = latest + terms.kept_for;
     (now >= latest).then_some(latest)
 }
 

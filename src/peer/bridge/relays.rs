@@ -77,6 +77,8 @@ pub(super) struct Access {
 #[derive(Debug)]
 struct Allocation {
     login: Login,
+    /// Of the request that asks for it. The agent repeats it while it waits.
+    transaction: [u8; 12],
     /// What the server has refused a permission for: asking again would be in vain.
     refused: BTreeSet<IpAddr>,
     channels: BTreeMap<u16, Channel>,
@@ -317,9 +319,19 @@ impl Relays {
         let Some(access) = self.servers.get(&packet.remote) else {
             return;
         };
+        let Some(header) = Header::read(&packet.payload) else {
+            return;
+        };
+        let transaction = header.transaction.0;
+        let known = self.allocations.get(&key);
+        if known.is_some_and(|known| known.transaction == transaction) {
+            // What is known of it stays known: it may be granted already.
+            return;
+        }
         if let Some(login) = Login::of(&packet.payload, &access.credentials) {
             let allocation = Allocation {
                 login,
+                transaction,
                 refused: BTreeSet::new(),
                 channels: BTreeMap::new(),
                 granted: false,

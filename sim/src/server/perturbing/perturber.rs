@@ -40,7 +40,8 @@ struct Known {
     rule: Option<usize>,
     number: u32,
     lost: u32,
-    due: Option<Instant>,
+    /// Since the beginning of the run: the server's own clock begins anew when it is started again.
+    due: Option<Duration>,
 }
 
 /// What becomes of one delivery.
@@ -95,7 +96,7 @@ impl Perturber {
             Some(known) => known.clone(),
             None => self.meet(elapsed, identity, kind),
         };
-        let verdict = self.decide(now, &mut known, identity, kind);
+        let verdict = self.decide(now, elapsed, &mut known, identity, kind);
         self.known.insert(identity.clone(), known);
         verdict
     }
@@ -128,6 +129,7 @@ impl Perturber {
     fn decide(
         &mut self,
         now: Instant,
+        elapsed: Duration,
         known: &mut Known,
         identity: &Identity,
         kind: &str,
@@ -147,11 +149,11 @@ impl Perturber {
             random,
         } = &mut self.rules[index];
         if let Some(due) = known.due {
-            if due <= now {
+            if due <= elapsed {
                 return Verdict::Pass;
             }
-            let lasting = due - now;
-            return Verdict::Late(vec![due], event(MessagePhase::Held { lasting }));
+            let lasting = due - elapsed;
+            return Verdict::Late(vec![now + lasting], event(MessagePhase::Held { lasting }));
         }
         if known.lost < rule.lost {
             let event = event(MessagePhase::Lost);
@@ -172,7 +174,7 @@ impl Perturber {
             times.collect(),
             event(MessagePhase::Held { lasting: delay }),
         );
-        known.due = Some(due);
+        known.due = Some(elapsed + delay);
         verdict
     }
 }

@@ -304,6 +304,20 @@ fn a_repetition_that_the_server_refuses_costs_no_allocation_that_was_granted() {
 }
 
 #[test]
+fn a_request_that_is_repeated_as_the_answer_comes_is_the_same_request() {
+    let now = Instant::now();
+    let mut relays = relays(now);
+    let allocate = packet(9, request(METHOD_ALLOCATE, Vec::new()));
+    assert_eq!(relays.outbound(now, &allocate), None);
+    let granted = answer(&allocate, None);
+    assert_eq!(relays.inbound(now, &granted), ForWhom::Agent);
+    assert_eq!(relays.outbound(now, &allocate), None);
+    let exists = answer(&allocate, Some(CODE_ALLOC_MISMATCH));
+    assert_eq!(relays.inbound(now, &exists), ForWhom::Bridge);
+    assert!(relays.all_released());
+}
+
+#[test]
 fn what_is_granted_to_the_repetition_of_a_refused_request_is_released() {
     let now = Instant::now();
     let mut relays = relays(now);

@@ -22,6 +22,11 @@ fn perturber(perturbations: &[Perturbation]) -> Perturber {
     Perturber::new(perturbations, |label| Seed::new(1).stream(label))
 }
 
+/// How far `now` is from the beginning, at which the paused clock of a test stands.
+fn elapsed(now: Instant) -> Duration {
+    now - Instant::now()
+}
+
 fn message(number: u64) -> Identity {
     Identity::of("alice", number)
 }
@@ -29,7 +34,7 @@ fn message(number: u64) -> Identity {
 /// For how long the message with this number waits, in seconds; `None` where it passes.
 #[track_caller]
 fn waits(perturber: &mut Perturber, now: Instant, number: u64, kind: &str) -> Option<u64> {
-    match perturber.handle(now, Duration::ZERO, &message(number), kind) {
+    match perturber.handle(now, elapsed(now), &message(number), kind) {
         Verdict::Pass => None,
         Verdict::Late(times, _) => Some((times[0] - now).as_secs()),
         Verdict::Lost(event) => panic!("{event}"),
@@ -77,10 +82,10 @@ async fn lost_deliveries_come_before_the_late_one() {
         ..perturbation(MessageKind::Offer, None)
     }]);
     for _ in 0..2 {
-        let verdict = perturber.handle(now, Duration::ZERO, &message(1), "offer");
+        let verdict = perturber.handle(now, elapsed(now), &message(1), "offer");
         assert!(matches!(verdict, Verdict::Lost(_)), "{verdict:?}");
     }
-    let verdict = perturber.handle(now + SECOND, Duration::ZERO, &message(1), "offer");
+    let verdict = perturber.handle(now + SECOND, elapsed(now + SECOND), &message(1), "offer");
     let Verdict::Late(times, event) = verdict else {
         panic!("{verdict:?}");
     };
@@ -113,7 +118,7 @@ async fn drawn_delays_repeat_and_stay_in_their_span() {
             ..perturbation(MessageKind::Candidate, None)
         }]);
         let waits = (1..=50).map(|number| {
-            match perturber.handle(now, Duration::ZERO, &message(number), "candidate") {
+            match perturber.handle(now, elapsed(now), &message(number), "candidate") {
                 Verdict::Late(times, _) => times[0] - now,
                 other => panic!("{other:?}"),
             }
