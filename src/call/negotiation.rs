@@ -67,6 +67,12 @@ impl Negotiation {
         self.side
     }
 
+    /// Whether an offer of ours is not answered yet.
+    #[must_use]
+    pub fn awaits_answer(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// We offer, in place of any offer before that is not answered.
     pub fn offered(&mut self, ufrag: &str) {
         self.pending = Some(ufrag.to_owned());
@@ -118,7 +124,9 @@ mod tests {
         caller.offered("one");
         caller.offered("two");
         assert_eq!(caller.handle_answer(Some("one")), OnAnswer::Late);
+        assert!(caller.awaits_answer());
         assert_eq!(caller.handle_answer(Some("two")), OnAnswer::Apply);
+        assert!(!caller.awaits_answer());
         assert_eq!(caller.handle_answer(Some("two")), OnAnswer::Late);
     }
 

@@ -290,6 +290,13 @@ impl Recovery {
         });
     }
 
+    /// What was to begin now would take the place of an offer that the other side has not answered yet, and
+    /// waits for another while.
+    pub fn handle_postponed(&mut self, now: Instant) {
+        self.attempt = None;
+        self.not_before = now + self.config.attempt_limit;
+    }
+
     /// The new generation has taken over. What was wrong with the old one matters no more.
     pub fn handle_taken_over(&mut self, now: Instant) {
         self.attempt = None;

@@ -137,15 +137,50 @@ fn an_attempt_whose_offer_arrived_has_a_limit() {
     call.until(3.0);
     let now = call.at(4.0);
     call.recovery.handle_offer_delivered(now);
-    assert_eq!(call.until(13.9), [(12.0, RecoveryAction::Abandon)]);
+    // The offer took a second, so the answer may take as long.
+    assert_eq!(call.until(14.9), [(13.0, RecoveryAction::Abandon)]);
     let restart = RecoveryAction::Restart(Trouble::PathFailed);
-    assert_eq!(call.until(14.0), [(14.0, restart)]);
+    assert_eq!(call.until(15.0), [(15.0, restart)]);
+}
+
+#[test]
+fn an_attempt_of_the_other_side_begins_when_it_has_our_answer() {
+    let mut call = Call::talking(Side::Callee);
+    let now = call.at(2.0);
+    call.recovery.handle_remote_attempt(now, Aim::Restart);
+    assert_eq!(call.until(11.0), [(3.0, RecoveryAction::Interrupted)]);
+    let now = call.at(11.0);
+    call.recovery.handle_answer_delivered(now);
+    assert_eq!(call.until(19.5), [(19.0, RecoveryAction::Abandon)]);
+}
+
+#[test]
+fn a_first_path_that_does_not_come_is_looked_for_anew_and_the_caller_goes_first() {
+    for (side, at) in [(Side::Caller, 8.0), (Side::Callee, 11.0)] {
+        let mut call = Call::answered(side);
+        let restart = RecoveryAction::Restart(Trouble::Silence);
+        assert_eq!(call.until(at + 0.5), [(at, restart)]);
+        // An offer that is not answered yet must not be replaced.
+        let now = call.at(at + 0.5);
+        call.recovery.handle_postponed(now);
+        assert_eq!(call.until(at + 9.0), [(at + 8.5, restart)]);
+    }
 }
 
 #[test]
 fn a_call_is_unreachable_only_while_the_other_side_is_there() {
     let mut call = Call::answered(Side::Caller);
-    assert_eq!(call.until(60.0), [(44.0, RecoveryAction::GiveUp)]);
+    let mut given_up = None;
+    while given_up.is_none() {
+        let (at, _) = call.recovery.poll_timeout().expect("more to come");
+        call.now = at.max(call.now);
+        match call.recovery.handle_timeout(call.now) {
+            Some(RecoveryAction::Restart(_)) => call.recovery.handle_offer_delivered(call.now),
+            Some(RecoveryAction::GiveUp) => given_up = Some(call.now.duration_since(call.start)),
+            _ => {}
+        }
+    }
+    assert_eq!(given_up, Some(seconds(44.0)));
 
     // The offer that nobody acknowledges tells that the other side is away.
     let mut call = Call::answered(Side::Caller);
@@ -161,8 +196,8 @@ fn a_call_is_unreachable_only_while_the_other_side_is_there() {
 }
 
 #[test]
-fn a_relayed_call_tries_to_be_direct_once_and_the_caller_does_it() {
-    for side in [Side::Caller, Side::Callee] {
+fn a_relayed_call_tries_to_be_direct_at_growing_distances_and_the_caller_first() {
+    for (side, expected) in [(Side::Caller, 3), (Side::Callee, 2)] {
         let mut call = Call::talking(side);
         let now = call.at(1.0);
         call.recovery.handle_path(now, Path::Relayed);
@@ -182,7 +217,7 @@ fn a_relayed_call_tries_to_be_direct_once_and_the_caller_does_it() {
                 call.recovery.handle_attempt_failed(now);
             }
         }
-        assert_eq!(upgrades, usize::from(side == Side::Caller));
+        assert_eq!(upgrades, expected, "{side:?}");
     }
 }
 

@@ -239,6 +239,12 @@ impl Session {
             RecoveryAction::Interrupted => self.input(Input::AudioSilent),
             RecoveryAction::CheckSignaling => self.signaling.check_path(),
             RecoveryAction::Abandon => self.abandon_coming(),
+            RecoveryAction::Restart(Trouble::Silence) if self.awaits_first_answer() => {
+                debug!("the first path may still come");
+                if let Some(recovery) = self.recovery() {
+                    recovery.handle_postponed(Instant::now());
+                }
+            }
             RecoveryAction::Restart(trouble) => {
                 info!(?trouble, "looking for another path");
                 self.offer_again(OfferAim::Restart);
@@ -252,6 +258,14 @@ impl Session {
                 self.input(Input::MediaFailed);
             }
         }
+    }
+
+    /// Whether no audio was heard yet, and an offer of ours is still to be answered: one that was made anew
+    /// while it rang, on slow signaling.
+    fn awaits_first_answer(&self) -> bool {
+        self.call.as_ref().is_some_and(|call| {
+            call.state == CallState::Connecting && call.negotiation.awaits_answer()
+        })
     }
 
     fn offer_again(&mut self, aim: OfferAim) {
