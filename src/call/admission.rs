@@ -87,8 +87,17 @@ pub fn admit(present: Option<Present<'_>>, offered: Offered<'_>) -> Admission {
         };
     }
     if is_same_user && present.state == CallState::Calling {
-        // Ids are random, so neither side has the better chance.
-        return if offered.call < present.call {
+        // A call that only calls yet has had another id if, and only if, it takes up that call. It goes
+        // before a fresh one, which may be no more than a late message of the time before: of two calls
+        // that crossed, the one that the other side has dropped.
+        let takes_up = (!present.formerly.is_empty(), offered.replaces.is_some());
+        let goes_on_as_offered = match takes_up {
+            (true, false) => false,
+            (false, true) => true,
+            // Ids are random, so neither side has the better chance.
+            (true, true) | (false, false) => offered.call < present.call,
+        };
+        return if goes_on_as_offered {
             Admission::Yield
         } else {
             Admission::Insist
@@ -111,10 +120,18 @@ mod tests {
         present: Option<(&str, &str, CallState)>,
         offered: (&str, &str, OfferAim, Option<&str>),
     ) -> Admission {
+        check_with(&[], present, offered)
+    }
+
+    fn check_with(
+        formerly: &[&str],
+        present: Option<(&str, &str, CallState)>,
+        offered: (&str, &str, OfferAim, Option<&str>),
+    ) -> Admission {
         let present = present.map(|(peer, id, state)| (peer.to_owned(), call(id), state));
         let (from, id, aim, replaces) = offered;
         let (from, id, replaces) = (from.to_owned(), call(id), replaces.map(call));
-        let formerly = [call("former")];
+        let formerly: Vec<CallId> = formerly.iter().map(|former| call(former)).collect();
         admit(
             present.as_ref().map(|(peer, call, state)| Present {
                 peer,
@@ -183,24 +200,42 @@ mod tests {
         for state in CallState::ALL {
             for aim in [OfferAim::Call, OfferAim::Restart, OfferAim::Upgrade] {
                 let offered = ("boris", "former", aim, None);
-                let admission = check(Some(("boris", "zzz", state)), offered);
+                let admission = check_with(&["former"], Some(("boris", "zzz", state)), offered);
                 assert_eq!(admission, Admission::Insist, "{state}");
             }
         }
     }
 
+    /// Of two calls that crossed, the other side had dropped this one; then our app was killed.
+    #[test]
+    fn a_late_offer_does_not_end_the_call_that_is_taken_up() {
+        for late in ["0", "9"] {
+            let calls = Some(("boris", "5", CallState::Calling));
+            let admission = check_with(&["1"], calls, ("boris", late, OfferAim::Call, None));
+            assert_eq!(admission, Admission::Insist, "{late}");
+        }
+    }
+
     proptest! {
-        /// Whoever calls whom first: one call goes on, and both sides mean the same.
+        /// Whoever calls whom first, and whoever takes up an older call by it: one call goes on, and both
+        /// sides mean the same.
         #[test]
-        fn calls_that_cross_leave_exactly_one(ours in "[0-9a-f]{1,4}", theirs in "[0-9a-f]{1,4}") {
+        fn calls_that_cross_leave_exactly_one(
+            ours in "[0-9a-f]{1,4}",
+            theirs in "[0-9a-f]{1,4}",
+            we_take_up in proptest::option::of(Just("former")),
+            they_take_up in proptest::option::of(Just("former")),
+        ) {
             prop_assume!(ours != theirs);
-            let at_anna = check(
+            let at_anna = check_with(
+                we_take_up.as_slice(),
                 Some(("boris", &ours, CallState::Calling)),
-                ("boris", &theirs, OfferAim::Call, None),
+                ("boris", &theirs, OfferAim::Call, they_take_up),
             );
-            let at_boris = check(
+            let at_boris = check_with(
+                they_take_up.as_slice(),
                 Some(("anna", &theirs, CallState::Calling)),
-                ("anna", &ours, OfferAim::Call, None),
+                ("anna", &ours, OfferAim::Call, we_take_up),
             );
             let both = [at_anna, at_boris];
             prop_assert!(both == [Admission::Yield, Admission::Insist]

@@ -48,9 +48,9 @@ const GATHERING_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the agent's last packets may take to leave.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long the release of an allocation is repeated: four times over a network that loses packets.
+/// How long the release of an allocation is repeated: ten times over a network that loses packets.
 /// Without it an allocation lives for ten minutes more, and counts against the quota of its user.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
+const RELEASE_TIMEOUT: Duration = Duration::from_millis(4500);
 
 /// How long the end of a generation is waited for. It goes on in the background.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

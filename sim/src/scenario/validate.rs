@@ -61,17 +61,18 @@ pub(super) fn scenario(
     }
     let expect = expectation(&document.expect, &peers, problems);
     let without_talk = match &expect {
-        Expectation::Unreachable { .. } => Some("unreachable"),
-        Expectation::NoAudio { .. } => Some("no-audio"),
-        // It is talked until the call has settled.
-        Expectation::Settled { .. } => Some("settled"),
+        Expectation::Unreachable { .. } => Some("nobody talks where `unreachable` is expected"),
+        Expectation::NoAudio { .. } => Some("nobody talks where `no-audio` is expected"),
+        Expectation::Settled { .. } => {
+            Some("where `settled` is expected, the talk lasts until the call has settled")
+        }
         Expectation::AudioConnected { .. } | Expectation::AudioLost { .. } => None,
     };
-    if let (Some(outcome), Some(talk)) = (without_talk, &document.talk) {
+    if let (Some(message), Some(talk)) = (without_talk, &document.talk) {
         problems.push(
             talk.span(),
             ProblemKind::Contradiction {
-                message: format!("the talk has no length of its own where `{outcome}` is expected"),
+                message: message.to_owned(),
                 allowed: "`[talk]` with `outcome = \"audio-connected\"` or `\"audio-lost\"` only",
             },
         );

@@ -29,6 +29,13 @@ use crate::peer::servers::Transport;
 /// The first wait before a request is repeated; each next one doubles (RFC 8489 section 6.2.1).
 const REPEAT_FIRST: Duration = Duration::from_millis(250);
 
+/// The longest wait before a release is repeated. There are some seconds for it only, because the sockets
+/// close then, and links lose several packets in a row.
+const RELEASE_REPEAT_MAX: Duration = Duration::from_millis(500);
+
+/// How often a release is sent that nobody confirms.
+const RELEASE_SENT_MAX: u32 = 10;
+
 /// How often a request is sent that nobody answers.
 const SENT_MAX: u32 = 7;
 
@@ -113,6 +120,22 @@ struct Asked {
     wait: Duration,
     sent: u32,
     signed: u32,
+}
+
+impl Ask {
+    const fn sent_max(self) -> u32 {
+        match self {
+            Self::Release => RELEASE_SENT_MAX,
+            Self::Permission(_) | Self::Channel(..) => SENT_MAX,
+        }
+    }
+
+    fn wait_after(self, wait: Duration) -> Duration {
+        match self {
+            Self::Release => (wait * 2).min(RELEASE_REPEAT_MAX),
+            Self::Permission(_) | Self::Channel(..) => wait * 2,
+        }
+    }
 }
 
 impl Relays {
@@ -264,7 +287,7 @@ impl Relays {
     pub(super) fn due(&mut self, now: Instant) -> Vec<Packet> {
         let mut packets = std::mem::take(&mut self.ready);
         self.asked
-            .retain(|_, asked| asked.repeat_at > now || asked.sent < SENT_MAX);
+            .retain(|_, asked| asked.repeat_at > now || asked.sent < asked.ask.sent_max());
         let due = self
             .asked
             .values_mut()
@@ -272,7 +295,7 @@ impl Relays {
         packets.extend(due.map(|asked| {
             asked.sent += 1;
             asked.repeat_at = now + asked.wait;
-            asked.wait *= 2;
+            asked.wait = asked.ask.wait_after(asked.wait);
             asked.packet.clone()
         }));
         packets
@@ -362,7 +385,7 @@ impl Relays {
         };
         let (wait, sent) = match self.servers.get(&server)?.transport {
             Transport::Udp => (REPEAT_FIRST, 1),
-            Transport::Tcp => (TCP_PATIENCE, SENT_MAX),
+            Transport::Tcp => (TCP_PATIENCE, ask.sent_max()),
         };
         let asked = Asked {
             server,

@@ -37,6 +37,8 @@ struct Link {
     was_connected: bool,
     /// The last attempt, as long as nobody has said what it is for.
     tried: Option<Attempt>,
+    /// When the network was last another one.
+    changed: Option<Duration>,
 }
 
 /// One attempt.
@@ -121,6 +123,7 @@ impl RetryWatch {
         let link = self.hosts.entry(host.clone()).or_default();
         if text.starts_with("this host's addresses are others") {
             link.ended = Some((now, End::NetworkChanged));
+            link.changed = Some(now);
         } else if of_signaling && text.starts_with("signaling connected") {
             link.was_connected = true;
             link.ended = None;
@@ -144,6 +147,7 @@ impl RetryWatch {
                 was_connected: link.was_connected,
             };
             let before = std::mem::take(link);
+            link.changed = before.changed;
             link.tried = before.ended.is_none().then_some(tried);
             if let Some((ended, end)) = before.ended {
                 self.note_retry(host, tried, ended, end);
@@ -152,6 +156,14 @@ impl RetryWatch {
     }
 
     fn note_retry(&mut self, host: &HostName, attempt: Attempt, ended: Duration, end: End) {
+        let changed = self.hosts.get(host).and_then(|link| link.changed);
+        // What is tried in the moment in which the network changes is tried for that reason, whatever else
+        // ends then: an attempt that begins a moment before is begun anew.
+        let end = if changed == Some(attempt.at) {
+            End::NetworkChanged
+        } else {
+            end
+        };
         self.retries.push(Retry {
             host: host.clone(),
             attempt,
@@ -315,7 +327,13 @@ mod tests {
             "this host's addresses are others change=Back",
         );
         check(&[said(500, FAILED), others.clone(), tries(1000, 1)], 0);
-        check(&[others, tries(1000, 1), said(1000, LOST)], 0);
+        check(&[others.clone(), tries(1000, 1), said(1000, LOST)], 0);
+        // The path is given up in the same moment, which the client tells of last.
+        let connected = said(0, "signaling connected user=alice waiting=0");
+        let [first, second] = [tries(1000, 1), tries(1000, 1)];
+        let lost = said(1000, SILENT);
+        check(&[connected, others, first, second, lost.clone()], 0);
+        check(&[tries(1000, 1), tries(1000, 1), lost], 1);
     }
 
     #[test]

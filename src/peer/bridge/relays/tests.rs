@@ -264,6 +264,19 @@ fn a_release_is_repeated_and_told_when_it_is_confirmed() {
     assert!(relays.all_released());
 }
 
+/// Bursts of loss are counted in packets: it is their number that gets one through.
+#[test]
+fn a_release_is_sent_ten_times_before_the_sockets_close() {
+    let now = Instant::now();
+    let mut relays = relays(now);
+    let end = request(METHOD_REFRESH, vec![Box::new(Lifetime(Duration::ZERO))]);
+    sent(&mut relays, now, end);
+    let repeated = due(&mut relays, now, Duration::from_mins(1));
+    assert_eq!(repeated.len(), 9, "{repeated:?}");
+    assert!(repeated.iter().all(|at| *at <= 4250), "{repeated:?}");
+    assert!(relays.all_released(), "nothing more is to be waited for");
+}
+
 #[test]
 fn an_allocation_that_comes_too_late_is_released_too() {
     let now = Instant::now();
