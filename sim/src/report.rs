@@ -184,6 +184,8 @@ pub enum FailureCause {
     MessageDoubled,
     /// A client added a candidate twice, or sent one twice or after the end of candidates.
     CandidateRepeated,
+    /// A client did not add a candidate that it had to the generation that it is of.
+    CandidateLost,
     /// A call went from one state to another in a way that there is not.
     IllegalState,
     /// A client tried to reach the signaling server again too soon, or too late.

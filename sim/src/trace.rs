@@ -11,12 +11,15 @@ use std::time::Duration;
 pub mod digest;
 pub mod event;
 pub mod log;
+pub mod recording;
 
 pub use digest::Digest;
 pub use event::{
     AppEvent, Event, EventKind, FaultEvent, FaultPhase, HostName, MessageEvent, MessagePhase,
     PacketSummary, Purpose, WireEvent, WirePhase,
 };
+
+pub use recording::Recording;
 
 use digest::Chain;
 

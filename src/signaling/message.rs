@@ -5,6 +5,7 @@
 //! everything else on as it came.
 
 mod frame;
+pub(crate) mod line;
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};

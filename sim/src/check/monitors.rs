@@ -4,6 +4,7 @@
 //! and not from the client's code. An endpoint that does not log what a monitor reads is not judged by it.
 
 pub mod addressees;
+pub mod arrivals;
 pub mod candidates;
 pub mod checks;
 pub mod relay_only;
@@ -15,6 +16,7 @@ use std::fmt;
 use std::time::Duration;
 
 use self::addressees::AddresseeWatch;
+use self::arrivals::ArrivalWatch;
 use self::candidates::CandidateWatch;
 use self::checks::CheckWatch;
 use self::relay_only::LeakWatch;
@@ -28,6 +30,7 @@ use crate::trace::{Event, HostName};
 #[derive(Debug, Clone, Default)]
 pub struct Monitors {
     addressees: AddresseeWatch,
+    arrivals: ArrivalWatch,
     candidates: CandidateWatch,
     checks: CheckWatch,
     leaks: LeakWatch,
@@ -39,6 +42,7 @@ impl Monitors {
     /// Sees the next event.
     pub fn note(&mut self, event: &Event) {
         self.addressees.note(event);
+        self.arrivals.note(event);
         self.candidates.note(event);
         self.checks.note(event);
         self.leaks.note(event);
@@ -52,6 +56,7 @@ impl Monitors {
     pub fn seen(&self) -> BTreeMap<&'static str, usize> {
         [
             ("addressees", self.addressees.seen()),
+            ("arrivals", self.arrivals.seen()),
             ("candidates", self.candidates.seen()),
             ("checks", self.checks.seen()),
             ("relay-only", self.leaks.seen()),
@@ -72,6 +77,7 @@ pub fn broken(scenario: &Scenario, monitors: &Monitors) -> Vec<Failure> {
             monitors.addressees.broken(scenario),
         ),
         (FailureCause::AddressLeaked, monitors.leaks.broken(scenario)),
+        (FailureCause::CandidateLost, monitors.arrivals.broken()),
         (
             FailureCause::CandidateRepeated,
             monitors.candidates.broken(),

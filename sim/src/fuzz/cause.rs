@@ -164,6 +164,7 @@ fn telling(cause: FailureCause) -> u8 {
         Kind::NoConsent
         | Kind::MessageDoubled
         | Kind::CandidateRepeated
+        | Kind::CandidateLost
         | Kind::IllegalState
         | Kind::MediaToOthers
         | Kind::AddressLeaked

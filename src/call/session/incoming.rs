@@ -120,11 +120,12 @@ impl Session {
     /// A candidate of the other side. It passes on arrival, and before its offer too: the buffer
     /// keeps what has no description to go with.
     fn candidate(&mut self, from: &PeerName, call: &CallId, candidate: TrickledCandidate) {
+        let ufrag = candidate.username_fragment.clone();
         match self.candidates.push(Instant::now(), from, call, candidate) {
             Ok(Pushed::Ready(candidate)) => self.add_remote_candidate(&candidate),
             Ok(outcome) => debug!(%call, ?outcome, "remote candidate not added now"),
             // One bad candidate must not cost the call: the others may work.
-            Err(error) => warn!(%call, %from, %error, "remote candidate refused"),
+            Err(error) => warn!(%call, %from, ufrag, %error, "remote candidate refused"),
         }
     }
 

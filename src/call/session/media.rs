@@ -295,6 +295,10 @@ impl Session {
     /// Closes a connection, and has no more use for candidates of its generation. Before the call is
     /// answered the same generation of the other side may be answered anew.
     fn close_leg(&mut self, leg: Leg) {
+        debug!(
+            remote = leg.remote_ufrag,
+            "a connection is of no use any more"
+        );
         if let (Some(call), Some(ufrag)) = (&self.call, &leg.remote_ufrag)
             && call.recovery.is_some()
         {

@@ -194,6 +194,7 @@ impl Session {
         let ufrag = remote.credentials.ufrag().to_owned();
         leg.connection.set_remote(remote)?;
         leg.remote_ufrag = Some(ufrag.clone());
+        debug!(call = %call.id, remote = ufrag, "remote description set");
         let released = self
             .candidates
             .ready(Instant::now(), &call.peer, &call.id, &ufrag);

@@ -21,6 +21,7 @@ use crate::net::Net;
 use crate::redaction;
 use crate::signaling::channel::SendOutcome;
 use crate::signaling::mailbox::{Mailbox, MailboxEvent, MailboxLimits, PostId};
+use crate::signaling::message::line::{self, Passing};
 use crate::signaling::message::{CallId, DeviceId, EVENT, Envelope, Frame, PeerName};
 use crate::signaling::socket::{
     Acknowledgement, AcknowledgementError, Emit, ReceivedEvent, Socket, SocketConnectError,
@@ -316,8 +317,7 @@ impl Driver {
         while let Some(event) = self.mailbox.poll_event() {
             match event {
                 MailboxEvent::Received(envelope) => {
-                    let (kind, call) = (envelope.body.kind(), &envelope.call);
-                    tracing::debug!(kind, %call, "signaling message received");
+                    line::log(Passing::Received, &envelope.body, &envelope.call);
                     self.backlog.push_back(SignalingEvent::Message(envelope));
                 }
                 MailboxEvent::Acknowledged { post } => self.conclude(post, Ok(())),

@@ -4,12 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::debug;
-use tracing::field::display;
 
 use super::PostId;
-use crate::candidates::CandidateAttribute;
-use crate::redaction;
+use crate::signaling::message::line::{self, Passing};
 use crate::signaling::message::{CallId, CallMessage, DeviceId, FrameContent, Received};
 
 /// The wait before a message is sent again on the same connection; it doubles from time to time.
@@ -131,7 +128,7 @@ impl Outgoing {
             kept.progress = Progress::Written;
             // Once for each message, whatever is sent again: a log in which repetitions count
             // would show more candidates than there are.
-            log_sent(&kept.body, call);
+            line::log(Passing::Sent, &kept.body, call);
         }
         let content = FrameContent::Message {
             number,
@@ -293,21 +290,5 @@ impl Outgoing {
     fn has_come_to(&self, number: u64, progress: Progress) -> bool {
         let kept = self.kept.get(&number);
         kept.is_some_and(|kept| kept.progress >= progress)
-    }
-}
-
-/// Tells of a message, and of which generation a candidate or the end of candidates is.
-fn log_sent(body: &CallMessage, call: &CallId) {
-    const SENT: &str = "signaling message sent";
-    let kind = body.kind();
-    match body {
-        CallMessage::Candidate(candidate) => {
-            let ufrag = &candidate.username_fragment;
-            let attribute: Option<CandidateAttribute> = candidate.candidate.parse().ok();
-            let candidate = attribute.as_ref().map(redaction::candidate).map(display);
-            debug!(kind, %call, ufrag, candidate, "{SENT}");
-        }
-        CallMessage::EndOfCandidates { ufrag } => debug!(kind, %call, ufrag, "{SENT}"),
-        _ => debug!(kind, %call, "{SENT}"),
     }
 }

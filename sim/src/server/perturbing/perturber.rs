@@ -149,10 +149,10 @@ impl Perturber {
             random,
         } = &mut self.rules[index];
         if let Some(due) = known.due {
-            if due <= elapsed {
+            let lasting = due.saturating_sub(elapsed);
+            if lasting.is_zero() {
                 return Verdict::Pass;
             }
-            let lasting = due - elapsed;
             return Verdict::Late(vec![now + lasting], event(MessagePhase::Held { lasting }));
         }
         if known.lost < rule.lost {
