@@ -11,6 +11,7 @@ pub mod kept;
 pub mod live_sockets;
 pub mod milestones;
 pub mod monitors;
+pub mod opinion;
 pub mod oracle;
 pub mod outage;
 pub mod path_loss;

@@ -58,6 +58,10 @@ pub struct Report {
     /// at which a fault can cut them.
     #[serde(skip)]
     pub signaling_frames: BTreeMap<String, FrameCount>,
+    /// How the other side sounded to each peer while both were audio-connected: the mean opinion of the
+    /// E-model from 1 (bad) to 4.5, with two decimal places. Empty where they never were.
+    #[serde(skip)]
+    pub mean_opinion: BTreeMap<String, f64>,
     /// Where the time from the answer to audio went.
     #[serde(skip)]
     pub timings: Timings,
@@ -184,7 +188,7 @@ pub enum FailureCause {
     MessageDoubled,
     /// A client added a candidate twice, or sent one twice or after the end of candidates.
     CandidateRepeated,
-    /// A client did not add a candidate that it had to the generation that it is of.
+    /// A client did not send a candidate that it had found, or did not add one that it was sent.
     CandidateLost,
     /// A call went from one state to another in a way that there is not.
     IllegalState,

@@ -108,6 +108,9 @@ fn marked_audio_is_heard_beside_a_neighbour_who_fills_the_line() {
     let unmarked = run_by(BesideANeighbour(unmarked), &scenario);
     let failure = told(&unmarked);
     assert!(failure.contains("bob heard"), "{failure}");
+    // What people would say of it (E-model): with the mark it is a good line, without it hardly one at all.
+    let opinions = [&marked, &unmarked].map(|report| report.mean_opinion["bob"]);
+    assert!(opinions[0] > 3.8 && opinions[1] < 3.0, "{opinions:?}");
 }
 
 /// So that it is the setting of ICE that decides, and no other path is looked for.

@@ -7,6 +7,7 @@ pub mod addressees;
 pub mod arrivals;
 pub mod candidates;
 pub mod checks;
+pub mod departures;
 pub mod relay_only;
 pub mod retries;
 pub mod states;
@@ -19,6 +20,7 @@ use self::addressees::AddresseeWatch;
 use self::arrivals::ArrivalWatch;
 use self::candidates::CandidateWatch;
 use self::checks::CheckWatch;
+use self::departures::DepartureWatch;
 use self::relay_only::LeakWatch;
 use self::retries::RetryWatch;
 use self::states::StateWatch;
@@ -33,6 +35,7 @@ pub struct Monitors {
     arrivals: ArrivalWatch,
     candidates: CandidateWatch,
     checks: CheckWatch,
+    departures: DepartureWatch,
     leaks: LeakWatch,
     retries: RetryWatch,
     states: StateWatch,
@@ -45,6 +48,7 @@ impl Monitors {
         self.arrivals.note(event);
         self.candidates.note(event);
         self.checks.note(event);
+        self.departures.note(event);
         self.leaks.note(event);
         self.retries.note(event);
         self.states.note(event);
@@ -59,6 +63,7 @@ impl Monitors {
             ("arrivals", self.arrivals.seen()),
             ("candidates", self.candidates.seen()),
             ("checks", self.checks.seen()),
+            ("departures", self.departures.seen()),
             ("relay-only", self.leaks.seen()),
             ("retries", self.retries.seen()),
             ("states", self.states.seen()),
@@ -78,6 +83,7 @@ pub fn broken(scenario: &Scenario, monitors: &Monitors) -> Vec<Failure> {
         ),
         (FailureCause::AddressLeaked, monitors.leaks.broken(scenario)),
         (FailureCause::CandidateLost, monitors.arrivals.broken()),
+        (FailureCause::CandidateLost, monitors.departures.broken()),
         (
             FailureCause::CandidateRepeated,
             monitors.candidates.broken(),

@@ -4,23 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringtrue::audio::mos::mean_opinion;
 use serde::Serialize;
 
 use super::campaign::{Campaign, CaseKind, Limit, OnFailure, Shard};
 use crate::check::call::LastCall;
 use crate::check::facts::Facts;
+use crate::check::opinion::opinion;
 use crate::endpoint::Endpoint;
 use crate::scenario::Scenario;
 use crate::seed::Seed;
 use crate::trace::AppEvent;
 use crate::world::run::SetupError;
-
-/// What a client plays in a second: one Opus packet each 20 ms.
-const PACKETS_PER_SECOND: f64 = 50.0;
-
-/// A packet's own length, and what a jitter buffer holds.
-const DELAY_IN_HOSTS: Duration = Duration::from_millis(80);
 
 /// What came of many calls of one client.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -104,14 +98,9 @@ impl Tally {
             self.times.extend(call.time_to_audio());
         }
         if let Some(answered) = call.answered {
-            let talk = over.saturating_sub(answered).as_secs_f64();
-            for peer in &call.peers {
-                let heard = call.heard.get(peer).map_or(0, Vec::len) as f64;
-                let expected = (talk * PACKETS_PER_SECOND).max(1.0);
-                let lost = (1.0 - heard / expected).clamp(0.0, 1.0);
-                self.opinions
-                    .push(mean_opinion(lost, 1.0, delay(scenario, &call)));
-            }
+            let peers = call.peers.iter();
+            self.opinions
+                .extend(peers.map(|peer| opinion(scenario, &call, peer, &(answered..over))));
         } else {
             self.opinions.push(1.0);
         }
@@ -138,19 +127,6 @@ impl Tally {
             mean_opinion: self.opinions.iter().sum::<f64>() / self.opinions.len().max(1) as f64,
         }
     }
-}
-
-/// From mouth to ear on the links between the two, without what queues add.
-fn delay(scenario: &Scenario, call: &LastCall) -> Duration {
-    let networks = call
-        .peers
-        .iter()
-        .filter_map(|peer| scenario.peers.get(peer));
-    let ways = networks.flat_map(|peer| scenario.way_out(&peer.network));
-    let links: Duration = ways
-        .map(|(_, network)| network.lan.up.delay + network.uplink.up.delay)
-        .sum();
-    links + DELAY_IN_HOSTS
 }
 
 impl fmt::Display for Results {

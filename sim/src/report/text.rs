@@ -215,6 +215,7 @@ mod tests {
                 ("bob".to_owned(), 2051),
             ]),
             selected: both(CandidateType::ServerReflexive, CandidateType::Host),
+            mean_opinion: BTreeMap::new(),
             digest: "00ff".to_owned(),
             virtual_ms: 7120,
             wall_ms: 14,

@@ -16,6 +16,7 @@ use super::plan::Plan;
 use crate::check::call::LastCall;
 use crate::check::facts::FactCollector;
 use crate::check::milestones::Timings;
+use crate::check::opinion::opinions;
 use crate::check::verdict;
 use crate::determinism::{self, Capture, Plugs, RunError, canary, run_on_own_thread};
 use crate::endpoint::{Endpoint, RingtrueEndpoint};
@@ -137,19 +138,24 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         facts: facts.clone(),
     };
     let ended = run_on_own_thread(&scenario.name, || simulation.run());
-    let (call, outcome, signaling_frames, timings, mut failures) = facts.with(|facts| {
-        let count = |peer: &String| FrameCount {
-            sent: facts.frames(peer, FrameWay::Sends).len(),
-            received: facts.frames(peer, FrameWay::Receives).len(),
-        };
-        let peers = scenario.peers.keys();
-        let frames = peers.map(|peer| (peer.clone(), count(peer))).collect();
-        let call = LastCall::of(scenario, facts);
-        let outcome = verdict::outcome(scenario, &call, facts);
-        let failures = verdict::failures(scenario, &call, facts);
-        let timings = Timings::of(facts, &call.peers);
-        (call, outcome, frames, timings, failures)
-    });
+    let (call, outcome, signaling_frames, timings, mean_opinion, mut failures) =
+        facts.with(|facts| {
+            let count = |peer: &String| FrameCount {
+                sent: facts.frames(peer, FrameWay::Sends).len(),
+                received: facts.frames(peer, FrameWay::Receives).len(),
+            };
+            let peers = scenario.peers.keys();
+            let frames = peers.map(|peer| (peer.clone(), count(peer))).collect();
+            let call = LastCall::of(scenario, facts);
+            let outcome = verdict::outcome(scenario, &call, facts);
+            let failures = verdict::failures(scenario, &call, facts);
+            let timings = Timings::of(facts, &call.peers);
+            let mut sound = opinions(scenario, &call, facts.last);
+            for opinion in sound.values_mut() {
+                *opinion = (*opinion * 100.0).round() / 100.0;
+            }
+            (call, outcome, frames, timings, sound, failures)
+        });
     let (virtual_time, outcome) = match ended {
         Ok(end) => {
             failures.extend(verdict::of_ending(scenario, &call, end.failures));
@@ -171,6 +177,7 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
             .map(|(peer, at)| (peer.clone(), milliseconds(*at)))
             .collect(),
         selected: call.selected.clone(),
+        mean_opinion,
         digest: recorder.digest().to_string(),
         virtual_ms: milliseconds(virtual_time),
         wall_ms: milliseconds(started.elapsed()),

@@ -33,6 +33,7 @@ impl Session {
         };
         match event {
             Some(PeerEvent::LocalCandidate(candidate)) => {
+                debug!(call = %call.id, ufrag = candidate.username_fragment, "local candidate found");
                 self.send(CallMessage::Candidate(candidate));
             }
             Some(PeerEvent::LocalCandidatesComplete) => {

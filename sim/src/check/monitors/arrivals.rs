@@ -112,7 +112,7 @@ impl ArrivalWatch {
         });
         for ((_, generation, candidate), since) in overdue {
             let what = format!(
-                "has not added a candidate that it has had since {since:?}, of generation {generation}: \
+                "has not added a candidate that it has had since {since:?} (ufrag={generation}): \
                  {candidate}"
             );
             self.told.tell(event, "not added", what);
@@ -203,14 +203,8 @@ mod tests {
         let told: Vec<String> = watch.broken();
         let found: Vec<&str> = told
             .iter()
-            .map(|told| {
-                told.split_once("of generation ")
-                    .map_or("", |(_, rest)| rest)
-            })
-            .map(|rest| {
-                rest.split_once(':')
-                    .map_or("", |(generation, _)| generation)
-            })
+            .filter_map(|told| told.split_once("(ufrag=")?.1.split_once(')'))
+            .map(|(generation, _)| generation)
             .collect();
         assert_eq!(found, expected, "{told:?}");
     }
