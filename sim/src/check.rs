@@ -9,6 +9,7 @@ pub mod expectation;
 pub mod facts;
 pub mod kept;
 pub mod live_sockets;
+pub mod media_delay;
 pub mod milestones;
 pub mod monitors;
 pub mod opinion;

@@ -9,6 +9,7 @@ use tracing::Level;
 
 use super::consent::ConsentWatch;
 use super::datagram::Datagram;
+use super::media_delay::MediaDelays;
 use super::milestones::PacketMoments;
 use super::monitors::Monitors;
 use super::remains::Allocation;
@@ -82,6 +83,8 @@ pub struct Facts {
     pub consents: BTreeMap<HostName, ConsentWatch>,
     /// What was against the rules that hold in every run.
     pub monitors: Monitors,
+    /// How long media took.
+    pub media_delays: MediaDelays,
     /// When the latest event of the run was.
     pub last: Duration,
 }
@@ -221,6 +224,7 @@ impl Observer for FactCollector {
         let mut facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         facts.last = facts.last.max(event.at);
         facts.monitors.note(event);
+        facts.media_delays.note(event);
         match &event.kind {
             EventKind::App(AppEvent::Heard) => facts
                 .heard

@@ -164,7 +164,7 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     //! What the tests of the monitors share.
 
     use std::net::SocketAddr;
@@ -191,7 +191,7 @@ mod tests {
     }
 
     /// A UDP packet between two hosts.
-    pub(super) fn packet(payload: &[u8]) -> PacketSummary {
+    pub(in crate::check) fn packet(payload: &[u8]) -> PacketSummary {
         let address = |last| SocketAddr::from(([10, 0, 0, last], 5000));
         PacketSummary {
             protocol: Protocol::Udp,
@@ -203,7 +203,7 @@ mod tests {
         }
     }
 
-    pub(super) fn event(at_ms: u64, host: &str, kind: EventKind) -> Event {
+    pub(in crate::check) fn event(at_ms: u64, host: &str, kind: EventKind) -> Event {
         Event {
             at: Duration::from_millis(at_ms),
             host: host.into(),

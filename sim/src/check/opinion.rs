@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringtrue::audio::mos::mean_opinion;
 
 use super::call::LastCall;
-use crate::scenario::Scenario;
+use super::facts::Facts;
 
 /// What a client plays in a second: one Opus packet each 20 ms.
 const PACKETS_PER_SECOND: f64 = 50.0;
@@ -18,49 +18,33 @@ const DELAY_IN_HOSTS: Duration = Duration::from_millis(80);
 /// How the other side sounded to each peer of a call, from when both heard each other to the end. Empty where
 /// they never did.
 #[must_use]
-pub fn opinions(scenario: &Scenario, call: &LastCall, last: Duration) -> BTreeMap<String, f64> {
+pub fn opinions(call: &LastCall, facts: &Facts) -> BTreeMap<String, f64> {
     if call.peers.is_empty() || call.audio_at.len() < call.peers.len() {
         return BTreeMap::new();
     }
     let begin = call.audio_at.values().max().copied().unwrap_or_default();
-    let span = begin..call.over.unwrap_or(last);
-    let opinion = |peer: &String| (peer.clone(), opinion(scenario, call, peer, &span));
+    let span = begin..call.over.unwrap_or(facts.last);
+    let opinion = |peer: &String| (peer.clone(), opinion(call, facts, peer, &span));
     call.peers.iter().map(opinion).collect()
 }
 
 /// How the other side sounded to `peer` during `span`: by the packets that it heard of those that were
-/// played, and by what links take. What queues add to the delay is not in it; a queue that is full loses
-/// packets, which weighs more.
+/// played, and by how long they took.
 #[must_use]
-pub fn opinion(scenario: &Scenario, call: &LastCall, peer: &str, span: &Range<Duration>) -> f64 {
+pub fn opinion(call: &LastCall, facts: &Facts, peer: &str, span: &Range<Duration>) -> f64 {
     let heard = call.heard.get(peer).map_or(0, |times| {
         times.iter().filter(|at| span.contains(*at)).count()
     });
     let length = span.end.saturating_sub(span.start).as_secs_f64();
     let played = (length * PACKETS_PER_SECOND).max(1.0);
     let lost = (1.0 - heard as f64 / played).clamp(0.0, 1.0);
-    mean_opinion(lost, 1.0, delay(scenario, call))
-}
-
-/// From mouth to ear on the links between the two.
-fn delay(scenario: &Scenario, call: &LastCall) -> Duration {
-    let networks = call
-        .peers
-        .iter()
-        .filter_map(|peer| scenario.peers.get(peer));
-    let ways = networks.flat_map(|peer| scenario.way_out(&peer.network));
-    let links: Duration = ways
-        .map(|(_, network)| network.lan.up.delay + network.uplink.up.delay)
-        .sum();
-    links + DELAY_IN_HOSTS
+    let on_the_way = facts.media_delays.mean(peer).unwrap_or_default();
+    mean_opinion(lost, 1.0, on_the_way + DELAY_IN_HOSTS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TWO: &str = "about = \"Two talk.\"\n[network.a]\n[peer.alice]\nnetwork = \"a\"\n\
-        [peer.bob]\nnetwork = \"a\"\n";
 
     /// A call of ten seconds from 1 s on, in which bob heard each packet but every n-th.
     fn call(without_every: usize) -> LastCall {
@@ -80,8 +64,7 @@ mod tests {
 
     #[track_caller]
     fn check(call: &LastCall, expected: &[(&str, Range<f64>)]) {
-        let scenario = Scenario::parse_alone("two.toml".as_ref(), TWO).expect("a scenario");
-        let opinions = opinions(&scenario, call, Duration::from_secs(20));
+        let opinions = opinions(call, &Facts::default());
         assert_eq!(opinions.len(), expected.len(), "{opinions:?}");
         for (peer, range) in expected {
             assert!(range.contains(&opinions[*peer]), "{opinions:?}");

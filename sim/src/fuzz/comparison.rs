@@ -100,7 +100,7 @@ impl Tally {
         if let Some(answered) = call.answered {
             let peers = call.peers.iter();
             self.opinions
-                .extend(peers.map(|peer| opinion(scenario, &call, peer, &(answered..over))));
+                .extend(peers.map(|peer| opinion(&call, facts, peer, &(answered..over))));
         } else {
             self.opinions.push(1.0);
         }

@@ -150,7 +150,7 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
             let outcome = verdict::outcome(scenario, &call, facts);
             let failures = verdict::failures(scenario, &call, facts);
             let timings = Timings::of(facts, &call.peers);
-            let mut sound = opinions(scenario, &call, facts.last);
+            let mut sound = opinions(&call, facts);
             for opinion in sound.values_mut() {
                 *opinion = (*opinion * 100.0).round() / 100.0;
             }
