@@ -27,7 +27,11 @@ fn recorded(scenario: &Scenario, seed: u64, mut options: RunOptions) -> (Report,
 
 /// The bundle of a run, in a directory that goes with the first of these.
 #[track_caller]
-fn bundled(scenario: &Scenario, seed: u64, options: RunOptions) -> (tempfile::TempDir, BundleFiles) {
+fn bundled(
+    scenario: &Scenario,
+    seed: u64,
+    options: RunOptions,
+) -> (tempfile::TempDir, BundleFiles) {
     let (report, events) = recorded(scenario, seed, options);
     let directory = tempfile::tempdir().expect("a new directory");
     let written = bundle::write(directory.path(), &report, scenario, &events);
@@ -45,7 +49,11 @@ fn read(directory: &Path, file: &str) -> String {
 fn check(arguments: &[&str], code: i32) -> String {
     let output = ringtrue(arguments);
     let said = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?} said: {said}");
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?} said: {said}"
+    );
     said
 }
 
@@ -63,7 +71,10 @@ fn a_bundle_says_all_there_is_to_know() {
     let first: Vec<&str> = trace.lines().take(30).collect();
     insta::assert_snapshot!("the_beginning_of_a_trace", first.join("\n"));
     let timeline = read(directory.path(), "timeline.txt");
-    assert!(timeline.contains("hears the other side's tone"), "{timeline}");
+    assert!(
+        timeline.contains("hears the other side's tone"),
+        "{timeline}"
+    );
     assert!(timeline.contains(" STUN "), "packets are in it");
     assert!(!timeline.contains('\u{1b}'), "colour is not");
 }
@@ -87,7 +98,15 @@ fn the_trace_has_a_line_for_each_event() {
     }
     assert_eq!(lines.lines().count(), events.len());
     assert!(before <= report.virtual_ms * 1000);
-    for kind in ["packet-sent", "packet-delivered", "packet-dropped", "entropy", "log", "app", "wire"] {
+    for kind in [
+        "packet-sent",
+        "packet-delivered",
+        "packet-dropped",
+        "entropy",
+        "log",
+        "app",
+        "wire",
+    ] {
         assert!(kinds.contains(kind), "{kind} is missing in {kinds:?}");
     }
 }
@@ -133,7 +152,13 @@ fn a_run_is_the_same_with_and_without_a_bundle() {
     let directory = tempfile::tempdir().expect("a new directory");
     let out = directory.path().join("out");
     let out = out.to_str().expect("a path of text");
-    let run = ["run", "scenarios/nat/five-percent-loss.toml", "--seed", "3", "--json"];
+    let run = [
+        "run",
+        "scenarios/nat/five-percent-loss.toml",
+        "--seed",
+        "3",
+        "--json",
+    ];
     let without: Value = serde_json::from_str(&check(&run, 0)).expect("JSON and nothing else");
     let mut with = run.to_vec();
     with.extend(["--out", out]);
@@ -168,7 +193,12 @@ fn check_again(scenario: &Scenario, seed: u64, options: RunOptions, endpoint: Op
 
 #[test]
 fn a_bundle_runs_again() {
-    check_again(&scenario("mobility/rebinding.toml"), 2, RunOptions::default(), None);
+    check_again(
+        &scenario("mobility/rebinding.toml"),
+        2,
+        RunOptions::default(),
+        None,
+    );
     // Beside no fixtures, as what a test builds.
     let text = "about = \"Two talk.\"\n[network.a]\n[peer.alice]\nnetwork = \"a\"\n\
         [peer.bob]\nnetwork = \"a\"\nplays = \"tone-low.opus\"\n[peer.carol]\nnetwork = \"a\"\n\
@@ -205,7 +235,10 @@ fn several_runs_have_a_directory_each() {
         out,
     ];
     let said = check(&run, 0);
-    assert!(said.contains(&format!("bundles written to {out}")), "{said}");
+    assert!(
+        said.contains(&format!("bundles written to {out}")),
+        "{said}"
+    );
     let entries = fs::read_dir(directory.path()).expect("a directory");
     let names: BTreeSet<PathBuf> = entries
         .map(|entry| entry.expect("an entry").file_name().into())

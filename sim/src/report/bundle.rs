@@ -136,7 +136,7 @@ pub fn write(
         let names = addresses(scenario).unwrap_or_default();
         pcapng::write(out, report, events, &names)
     })?;
-    // `report.html` is joined here.
+    // Here `report.html` is written too.
     bundle.files.sort();
     Ok(BundleFiles {
         directory: directory.to_owned(),

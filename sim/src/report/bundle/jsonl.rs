@@ -74,15 +74,15 @@ struct Line<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Fields<'a> {
-    Packet(Packet<'a>),
+    Packet(OfPacket<'a>),
     Dropped {
         #[serde(flatten)]
-        packet: Packet<'a>,
+        packet: OfPacket<'a>,
         cause: &'a str,
     },
     Retransmission {
         #[serde(flatten)]
-        packet: Packet<'a>,
+        packet: OfPacket<'a>,
         attempt: u32,
     },
     Timer {},
@@ -100,13 +100,13 @@ enum Fields<'a> {
         text: &'a str,
     },
     App(&'a AppEvent),
-    Fault(Fault<'a>),
-    Wire(Wire),
-    Message(Message<'a>),
+    Fault(OfFault<'a>),
+    Wire(OfWire),
+    Message(OfMessage<'a>),
 }
 
 #[derive(Serialize)]
-struct Packet<'a> {
+struct OfPacket<'a> {
     protocol: &'static str,
     source: SocketAddr,
     destination: SocketAddr,
@@ -130,7 +130,7 @@ enum Header<'a> {
 }
 
 #[derive(Serialize)]
-struct Fault<'a> {
+struct OfFault<'a> {
     fault: usize,
     name: &'a str,
     phase: &'static str,
@@ -139,7 +139,7 @@ struct Fault<'a> {
 }
 
 #[derive(Serialize)]
-struct Wire {
+struct OfWire {
     connection: u64,
     phase: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,7 +151,7 @@ struct Wire {
 }
 
 #[derive(Serialize)]
-struct Message<'a> {
+struct OfMessage<'a> {
     perturbation: usize,
     from: &'a str,
     message: &'a str,
@@ -167,14 +167,14 @@ impl<'a> Fields<'a> {
     fn of(kind: &'a EventKind) -> Self {
         match kind {
             EventKind::PacketSent(packet) | EventKind::PacketDelivered(packet) => {
-                Self::Packet(Packet::of(packet))
+                Self::Packet(OfPacket::of(packet))
             }
             EventKind::PacketDropped { packet, cause } => Self::Dropped {
-                packet: Packet::of(packet),
+                packet: OfPacket::of(packet),
                 cause,
             },
             EventKind::Retransmission { packet, attempt } => Self::Retransmission {
-                packet: Packet::of(packet),
+                packet: OfPacket::of(packet),
                 attempt: *attempt,
             },
             EventKind::Timer => Self::Timer {},
@@ -199,14 +199,14 @@ impl<'a> Fields<'a> {
                 text,
             },
             EventKind::App(event) => Self::App(event),
-            EventKind::Fault(event) => Self::Fault(Fault::of(event)),
-            EventKind::Wire(event) => Self::Wire(Wire::of(*event)),
-            EventKind::Message(event) => Self::Message(Message::of(event)),
+            EventKind::Fault(event) => Self::Fault(OfFault::of(event)),
+            EventKind::Wire(event) => Self::Wire(OfWire::of(*event)),
+            EventKind::Message(event) => Self::Message(OfMessage::of(event)),
         }
     }
 }
 
-impl<'a> Packet<'a> {
+impl<'a> OfPacket<'a> {
     fn of(packet: &'a PacketSummary) -> Self {
         let (protocol, header) = match packet.protocol {
             Protocol::Udp => (
@@ -238,7 +238,7 @@ impl<'a> Packet<'a> {
     }
 }
 
-impl<'a> Fault<'a> {
+impl<'a> OfFault<'a> {
     fn of(event: &'a FaultEvent) -> Self {
         let (phase, what) = match &event.phase {
             FaultPhase::Begins => ("begins", None),
@@ -254,7 +254,7 @@ impl<'a> Fault<'a> {
     }
 }
 
-impl Wire {
+impl OfWire {
     fn of(event: WireEvent) -> Self {
         let mut wire = Self {
             connection: event.connection,
@@ -285,7 +285,7 @@ impl Wire {
     }
 }
 
-impl<'a> Message<'a> {
+impl<'a> OfMessage<'a> {
     fn of(event: &'a MessageEvent) -> Self {
         let (phase, lasting, by) = match event.phase {
             MessagePhase::Lost => ("lost", None, None),

@@ -15,6 +15,12 @@
 //!   gateway gets while the world runs has no name.
 //! - **Secrets** of the clients' [key log](ringtrue::key_log): DTLS handshakes, and signaling over TLS, are
 //!   shown decrypted. SRTP is not.
+//!
+//! Wireshark 4 knows STUN, TURN, HTTP and WebSocket by themselves. The rest it has to be told:
+//!
+//! - SRTP by `--enable-heuristic rtp_udp` (in menus, Analyze › Enabled Protocols), and what is inside of TURN
+//!   by `rtp_stun` and `dtls_stun`;
+//! - TURN over TCP on port 443, which is else taken for TLS, by `-d tcp.port==443,stun` (Decode As).
 
 mod headers;
 

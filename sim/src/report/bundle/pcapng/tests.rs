@@ -3,9 +3,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use pcap_file::DataLink;
+use pcap_file::pcapng::PcapNgReader;
 use pcap_file::pcapng::blocks::Block;
 use pcap_file::pcapng::blocks::name_resolution::Record;
-use pcap_file::pcapng::PcapNgReader;
 use ringtrue::net::TrafficClass;
 
 use super::*;
@@ -105,16 +105,13 @@ fn checked(packet: &PacketSummary) -> Vec<u8> {
     let bytes = only_packet(at("alice", EventKind::PacketSent(packet.clone())))
         .data
         .into_owned();
-    let (transport, addresses, length, protocol) = match bytes[0] >> 4 {
-        4 => {
-            assert_eq!(ones_sum(&bytes[..20]), 0xffff, "the header of IPv4");
-            let length = u16::from_be_bytes([bytes[2], bytes[3]]);
-            (20, &bytes[12..20], usize::from(length), bytes[9])
-        }
-        _ => {
-            let length = u16::from_be_bytes([bytes[4], bytes[5]]);
-            (40, &bytes[8..40], 40 + usize::from(length), bytes[6])
-        }
+    let (transport, addresses, length, protocol) = if bytes[0] >> 4 == 4 {
+        assert_eq!(ones_sum(&bytes[..20]), 0xffff, "the header of IPv4");
+        let length = u16::from_be_bytes([bytes[2], bytes[3]]);
+        (20, &bytes[12..20], usize::from(length), bytes[9])
+    } else {
+        let length = u16::from_be_bytes([bytes[4], bytes[5]]);
+        (40, &bytes[8..40], 40 + usize::from(length), bytes[6])
     };
     assert_eq!(length, bytes.len());
     let mut covered = addresses.to_vec();
@@ -167,7 +164,11 @@ fn ipv6_has_its_own_header() {
     let mut datagram = packet(Protocol::Udp, "[2001:db8::7]:1", "[2001:db8::8]:2", b"four");
     datagram.class = TrafficClass::ExpeditedForwarding;
     let bytes = checked(&datagram);
-    assert_eq!(bytes[..2], [0x6b, 0x80], "version 6, then the traffic class");
+    assert_eq!(
+        bytes[..2],
+        [0x6b, 0x80],
+        "version 6, then the traffic class"
+    );
     assert_eq!(bytes[40..44], [0, 1, 0, 2]);
 }
 
@@ -222,7 +223,10 @@ fn each_place_is_an_interface() {
         match block {
             Block::InterfaceDescription(interface) => {
                 assert_eq!(interface.linktype, DataLink::RAW);
-                assert!(packets.is_empty(), "interfaces are described before packets");
+                assert!(
+                    packets.is_empty(),
+                    "interfaces are described before packets"
+                );
                 let name = interface.options.iter().find_map(|option| match option {
                     InterfaceDescriptionOption::IfName(name) => Some(name.to_string()),
                     _ => None,
@@ -259,8 +263,18 @@ fn the_fate_of_a_packet_is_beside_it() {
         cause: "nat: filtered".to_owned(),
     };
     let told = ["event 1", "dropped: nat: filtered"];
-    check_fate("alice", EventKind::PacketSent(packet()), &told[..1], Some(OUTBOUND));
-    check_fate("bob", EventKind::PacketDelivered(packet()), &told[..1], Some(INBOUND));
+    check_fate(
+        "alice",
+        EventKind::PacketSent(packet()),
+        &told[..1],
+        Some(OUTBOUND),
+    );
+    check_fate(
+        "bob",
+        EventKind::PacketDelivered(packet()),
+        &told[..1],
+        Some(INBOUND),
+    );
     check_fate("alice", dropped(), &told, Some(OUTBOUND));
     check_fate("bob", dropped(), &told, Some(INBOUND));
     check_fate("gateway home", dropped(), &told, None);
@@ -268,7 +282,12 @@ fn the_fate_of_a_packet_is_beside_it() {
         packet: packet(),
         attempt: 2,
     };
-    check_fate("alice", again, &["event 1", "sent again: 2"], Some(OUTBOUND));
+    check_fate(
+        "alice",
+        again,
+        &["event 1", "sent again: 2"],
+        Some(OUTBOUND),
+    );
 }
 
 #[test]
@@ -287,13 +306,13 @@ fn hosts_have_their_names() {
             other => panic!("{other:?}"),
         })
         .collect();
-    let named = |address: [u8; 4], name: &str| (address.to_vec(), name.to_owned());
+    let record = |address: [u8; 4], name: &str| (address.to_vec(), name.to_owned());
     assert_eq!(
         names,
         [
-            named([192, 168, 1, 2], "alice or carol"),
-            named([203, 0, 113, 9], "bob"),
-            named([0, 0, 0, 7], "dave"),
+            record([192, 168, 1, 2], "alice or carol"),
+            record([203, 0, 113, 9], "bob"),
+            record([0, 0, 0, 7], "dave"),
         ]
     );
 }
