@@ -136,7 +136,7 @@ pub fn write(
         let names = addresses(scenario).unwrap_or_default();
         pcapng::write(out, report, events, &names)
     })?;
-    // Here `report.html` is written too.
+    // The place of `report.html`.
     bundle.files.sort();
     Ok(BundleFiles {
         directory: directory.to_owned(),

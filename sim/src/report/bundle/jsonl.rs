@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `index` | the number of the event, which is that of the line; packets have it in the capture as well |
 //! | `at_us` | the virtual time since the start of the run, in microseconds |
-//! | `host` | where it happened: a host, `gateway NAME`, `core`, or the link of either |
+//! | `host` | where it happened: a host, `gateway NAME`, `core`, or a link: `link NAME up` or `down` |
 //! | `kind` | what happened: [`EventKind::name`] |
 //!
 //! and after them those of its kind:
