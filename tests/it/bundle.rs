@@ -208,6 +208,31 @@ fn a_bundle_holds_on_to_a_failure() {
 }
 
 #[test]
+fn a_seed_that_no_file_can_hold_is_in_the_command() {
+    let directory = tempfile::tempdir().expect("a new directory");
+    let out = directory.path().to_str().expect("a path of text");
+    let file = "fixtures/field/conversations-3790.toml";
+    let greatest = u64::MAX.to_string();
+    let run = [
+        "run",
+        file,
+        "--client",
+        "no-buffer",
+        "--seed",
+        &greatest,
+        "--out",
+        out,
+    ];
+    check(&run, 1);
+    let kept = read(directory.path(), "scenario.toml");
+    let command = format!("ringtrue replay scenario.toml --seed {greatest} --client no-buffer\n");
+    assert!(
+        kept.contains("fails here") && kept.contains(&command),
+        "{kept}"
+    );
+}
+
+#[test]
 fn several_runs_have_a_directory_each() {
     let directory = tempfile::tempdir().expect("a new directory");
     let out = directory.path().to_str().expect("a path of text");

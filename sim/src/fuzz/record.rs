@@ -72,7 +72,7 @@ pub fn write(
 }
 
 /// The text of a scenario file that runs as `report` tells, when `client` runs it: the one that
-/// [`write`] gives of the most telling failure where it failed, and the scenario as it is where it passed.
+/// [`write`](fn@write) gives of the most telling failure where it failed, and the scenario as it is where it passed.
 ///
 /// # Errors
 ///
