@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::key_log::KeyLog;
 use crate::net::TrafficClass;
 use crate::net::tls::TlsTrust;
 pub use crate::signaling::backoff::Jitter;
@@ -23,6 +24,15 @@ pub struct ClientConfig {
     pub ringing: RingingConfig,
     /// How an answered call keeps its audio.
     pub recovery: RecoveryConfig,
+}
+
+impl ClientConfig {
+    /// Writes the secrets of all connections to `key_log`: of signaling over TLS, and of media. Read there
+    /// first who can do what with them.
+    pub fn log_keys(&mut self, key_log: &KeyLog) {
+        self.signaling.key_log = key_log.clone();
+        self.media.key_log = key_log.clone();
+    }
 }
 
 /// How long a call may ring.
@@ -135,6 +145,8 @@ pub struct SignalingConfig {
     /// program was built; servers with a certificate authority of their own need
     /// [`TlsTrust::Roots`].
     pub trust: TlsTrust,
+    /// Where the secrets of TLS connections go. Default nowhere: whoever has them can read what is sent.
+    pub key_log: KeyLog,
     /// The most messages that wait while signaling is down. Default 256; a call needs some 40.
     pub send_buffer_messages_max: usize,
     /// The most bytes of messages that wait while signaling is down. Default 1 MiB, the size of the
@@ -274,6 +286,8 @@ pub struct MediaConfig {
     pub kind: MediaKind,
     /// How media packets are marked (`enableDscp`).
     pub marking: Marking,
+    /// Where the secrets of DTLS connections go. Default nowhere: whoever has them can listen to the calls.
+    pub key_log: KeyLog,
 }
 
 /// What the session description offers.
@@ -334,6 +348,7 @@ impl Default for SignalingConfig {
             transports: vec![TransportKind::WebSocket, TransportKind::Polling],
             transport_patience: Duration::from_secs(6),
             trust: TlsTrust::Mozilla,
+            key_log: KeyLog::default(),
             send_buffer_messages_max: 256,
             send_buffer_bytes_max: 1 << 20,
         }

@@ -34,6 +34,7 @@
 //! | [`call`] | the call's states as a table, what an offer means, whose offer counts, when to look for another path (all pure); the session that carries it out |
 //! | [`peer`] | ICE over IPv4 and IPv6, TURN over UDP and TCP, DTLS, SRTP and the session description |
 //! | [`audio`] | recorded Opus in, matched packets out (pure) |
+//! | [`key_log`] | the secrets of connections, off unless an application asks for them |
 //! | [`redaction`] | what logs and errors may say: no address unless asked for, a credential never |
 //!
 //! # Invariants
@@ -84,6 +85,7 @@ pub mod call;
 pub mod candidates;
 pub mod client;
 pub mod config;
+pub mod key_log;
 pub mod net;
 pub mod peer;
 pub mod redaction;

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use thiserror::Error;
 
 use crate::fuzz::seed_string::UnreadableError;
+use crate::report::bundle::BundleError;
 use crate::scenario::{LoadError, LoadErrors, Rendering};
 use crate::world::run::SetupError;
 
@@ -107,6 +108,9 @@ enum CliError {
     /// The client refused a command.
     #[error(transparent)]
     Client(#[from] ringtrue::client::ClientError),
+    /// What came of a run cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// Anything else that the user has to know.
     #[error("{0}")]
     Other(String),

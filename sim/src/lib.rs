@@ -53,7 +53,7 @@
 //! | [`probe`] | what a STUN client can tell of the NAT that it is behind (RFC 5780) |
 //! | [`matrix`] | every kind of NAT against every other, each cell a scenario |
 //! | [`fuzz`] | failures: their classes, their least scenarios, and seed strings |
-//! | [`report`] | what came of a run, for people and for programs |
+//! | [`report`] | what came of a run, for people, for programs and, as a bundle on disk, for Wireshark |
 //! | [`cli`] | the `ringtrue` command |
 //!
 //! # Invariants

@@ -285,6 +285,7 @@ impl Cell {
         let name = self.name();
         Scenario {
             path: PathBuf::from(&name),
+            text: None,
             about: name.clone(),
             story: None,
             source: None,

@@ -1,5 +1,7 @@
-//! What came of a run: for people in [`text`], for programs as one JSON object.
+//! What came of a run: for people in [`text`], for programs as one JSON object, and all of it on disk as a
+//! [`bundle`].
 
+pub mod bundle;
 pub mod matrix;
 pub mod text;
 pub mod timeline;
@@ -68,6 +70,9 @@ pub struct Report {
     /// What happened, in its order.
     #[serde(skip)]
     pub timeline: Vec<TimelineEntry>,
+    /// The lines of the clients' [key log](ringtrue::key_log), each once.
+    #[serde(skip)]
+    pub key_log: Vec<String>,
 }
 
 impl Report {

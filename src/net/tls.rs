@@ -23,6 +23,7 @@ use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
 use thiserror::Error;
 
 use super::ByteStream;
+use crate::key_log::KeyLog;
 use crate::redaction;
 
 /// The one protocol that is spoken over these streams, as ALPN names it (RFC 7301).
@@ -117,12 +118,22 @@ impl TlsConnector {
     ///
     /// [`TlsConfigError::NoCertificate`] or [`TlsConfigError::Unusable`].
     pub fn new(trust: &TlsTrust) -> Result<Self, TlsConfigError> {
+        Self::with_key_log(trust, &KeyLog::default())
+    }
+
+    /// The same, with the secrets of its connections written to `key_log`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`new`](Self::new).
+    pub fn with_key_log(trust: &TlsTrust, key_log: &KeyLog) -> Result<Self, TlsConfigError> {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(TlsConfigError::Unusable)?
             .with_root_certificates(trust.store()?)
             .with_no_client_auth();
         config.resumption = Resumption::disabled();
+        config.key_log = Arc::new(key_log.clone());
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
         Ok(Self(Arc::new(config).into()))
     }
@@ -229,6 +240,16 @@ impl AsyncWrite for TlsStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+impl rustls::KeyLog for KeyLog {
+    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        self.secret(label, client_random, secret);
+    }
+
+    fn will_log(&self, _: &str) -> bool {
+        self.is_on()
     }
 }
 

@@ -179,6 +179,7 @@ impl PeerConnection {
                 credentials: credentials.clone(),
                 certificate: identity.certificate.clone(),
                 ssrc: identity.ssrc.id,
+                key_log: media.key_log.clone(),
                 remote: Arc::clone(&remote),
                 secured: Arc::clone(&secured),
                 events,

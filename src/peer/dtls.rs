@@ -9,6 +9,7 @@ use std::time::Duration;
 use dtls::config::{ClientAuthType, Config, ExtendedMasterSecretType};
 use dtls::conn::DTLSConn;
 use dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+use dtls::state::State;
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use webrtc_srtp::config::{Config as SrtpConfig, SessionKeys};
@@ -18,6 +19,7 @@ use self::lane::DATAGRAM_BYTES_MAX;
 pub(crate) use self::lane::{Lane, demultiplex};
 use super::failure::{PeerError, PeerFailure};
 use super::sdp::Fingerprint;
+use crate::key_log::KeyLog;
 use crate::redaction;
 
 /// How long a handshake may take: longer than the worst path that ICE would still call connected.
@@ -86,7 +88,8 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// Does the handshake and checks the peer's certificate against the announced fingerprint.
+/// Does the handshake and checks the peer's certificate against the announced fingerprint. The master
+/// secret goes to `key_log` once the handshake is done: the library tells it no sooner.
 ///
 /// # Errors
 ///
@@ -96,6 +99,7 @@ pub(crate) async fn handshake(
     lane: Arc<Lane>,
     certificate: Certificate,
     announced: Fingerprint,
+    key_log: &KeyLog,
 ) -> Result<Secured, PeerFailure> {
     let role = lane.role;
     let mismatch = Arc::new(Mutex::new(None));
@@ -138,7 +142,7 @@ pub(crate) async fn handshake(
             });
         }
     };
-    Secured::new(connection, announced, role).await
+    Secured::new(connection, announced, role, key_log).await
 }
 
 impl Secured {
@@ -146,8 +150,12 @@ impl Secured {
         connection: DTLSConn,
         announced: Fingerprint,
         role: DtlsRole,
+        key_log: &KeyLog,
     ) -> Result<Self, PeerFailure> {
         let state = connection.connection_state().await;
+        if key_log.is_on() {
+            log_master_secret(&state, role, key_log);
+        }
         // The call-back above runs only where a certificate came; this holds in any case.
         let presented = state
             .peer_certificates
@@ -209,6 +217,19 @@ impl fmt::Debug for Secured {
             .debug_struct("Secured")
             .field("profile", &self.profile)
             .finish_non_exhaustive()
+    }
+}
+
+fn log_master_secret(state: &State, role: DtlsRole, key_log: &KeyLog) {
+    match state.key_log_data() {
+        Ok(data) => {
+            let client_random = match role {
+                DtlsRole::Client => data.local_random,
+                DtlsRole::Server => data.remote_random,
+            };
+            key_log.master_secret(&client_random, &data.master_secret);
+        }
+        Err(error) => tracing::warn!(%error, "no keys of a DTLS connection can be logged"),
     }
 }
 
@@ -325,6 +346,15 @@ mod tests {
 
     /// The outcomes at the client and at the server.
     async fn handshakes(case: Case) -> [Result<Secured, PeerFailure>; 2] {
+        logged_handshakes(case, &KeyLog::default(), &KeyLog::default()).await
+    }
+
+    /// The same, with the secrets of each side written down.
+    async fn logged_handshakes(
+        case: Case,
+        client_log: &KeyLog,
+        server_log: &KeyLog,
+    ) -> [Result<Secured, PeerFailure>; 2] {
         let (client_path, server_path) = path(&case);
         let client = Certificate::generate().expect("entropy");
         let server = Certificate::generate().expect("entropy");
@@ -334,8 +364,8 @@ mod tests {
         let (server_lane, _server_media, server_work) = demultiplex(server_path, DtlsRole::Server);
         let both = async {
             tokio::join!(
-                handshake(client_lane, client, server_print),
-                handshake(server_lane, server, client_print)
+                handshake(client_lane, client, server_print, client_log),
+                handshake(server_lane, server, client_print, server_log)
             )
         };
         tokio::select! {
@@ -356,6 +386,26 @@ mod tests {
         assert_eq!(
             client.keys.remote_master_salt,
             server.keys.local_master_salt
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn both_sides_log_the_same_master_secret() {
+        let lines = [(); 2].map(|()| Arc::new(Mutex::new(Vec::new())));
+        let [client_log, server_log] = lines.each_ref().map(|lines| {
+            let lines = Arc::clone(lines);
+            KeyLog::new(move |line| lines.lock().expect("no panic").push(line.to_owned()))
+        });
+        let outcomes = logged_handshakes(SOUND, &client_log, &server_log).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        let [client, server] = lines.map(|lines| lines.lock().expect("no panic").clone());
+        assert_eq!(client, server);
+        let words: Vec<&str> = client[0].split(' ').collect();
+        // A random of 32 bytes and a master secret of 48 (RFC 5246 sections 7.4.1.2 and 8.1).
+        let lengths: Vec<usize> = words.iter().map(|word| word.len()).collect();
+        assert_eq!(
+            (client.len(), words[0], lengths),
+            (1, "CLIENT_RANDOM", vec![13, 64, 96])
         );
     }
 

@@ -1,8 +1,10 @@
-//! The client against real Socket.IO servers, and real clients against the relay, on real sockets.
+//! The client against real Socket.IO servers, and real clients against the relay, on real sockets; and the
+//! captures of runs, read by Wireshark.
 //!
-//! These tests need Node.js and Python with the peers' packages, and so are no part of a plain
+//! These tests need Node.js and Python with the peers' packages, and tshark, and so are no part of a plain
 //! `cargo test`: `tests/interop/run.sh` starts them.
 
+mod capture;
 mod client;
 mod counting_net;
 mod process;

@@ -69,7 +69,7 @@ impl Drop for Process {
     }
 }
 
-/// The Node.js or Python that `run.sh` has put the peers' packages into.
+/// The Node.js or Python that `run.sh` has put the peers' packages into, or another program that it has found.
 pub(crate) fn interpreter(variable: &str) -> OsString {
     env::var_os(variable).unwrap_or_else(|| {
         panic!("{variable} is not set; these tests are started by tests/interop/run.sh")

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the client against the real Socket.IO servers, and the real clients against the relay:
+# Runs the client against the real Socket.IO servers, the real clients against the relay, and Wireshark's
+# tshark over the captures of runs:
 # tests/interop/run.sh [NAME-OF-A-TEST...]
 #
 # Installs what is missing, then hands over to the test binary, which starts its peers and stops them.
@@ -33,6 +34,8 @@ need "Node.js 18 or later" "nodejs" node -e 'process.exit(parseInt(process.versi
 need "npm" "npm" npm --version
 need "Python 3.9 or later with venv" "python3 python3-venv" \
     python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 9))'
+# Older ones read secrets in captures too, but not all filters of the tests.
+need "tshark 4" "tshark" bash -c 'tshark --version | grep -q "^TShark (Wireshark) [4-9]"'
 
 node_peers=tests/interop/node
 if ! [ "$node_peers/node_modules/.package-lock.json" -nt "$node_peers/package-lock.json" ]; then
@@ -51,6 +54,7 @@ fi
 cargo build --locked --test interop
 
 export RINGTRUE_INTEROP_NODE=node
+export RINGTRUE_INTEROP_TSHARK=tshark
 export RINGTRUE_INTEROP_PYTHON="$PWD/$venv/bin/python"
 # Tests mostly wait, so that many at a time fit on few cores. They are in the background, so that an
 # interrupt reaches the trap at once. The peers end with the test binary, whichever way that ends: they

@@ -48,9 +48,9 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
         CliError::Other(format!("a NAT of the matrix cannot be probed: {error}"))
     })?;
 
-    let runs: Vec<(&Scenario, Seed)> = scenarios
+    let runs: Vec<run::Run<'_>> = scenarios
         .iter()
-        .map(|scenario| (scenario, arguments.seed))
+        .map(|scenario| run::Run::new(scenario, arguments.seed))
         .collect();
     let bar = progress::bar(runs.len() as u64, "call");
     let mut results: Vec<CellResult> = Vec::new();

@@ -1,13 +1,15 @@
 //! `ringtrue replay`: a failure that was handed on, seen again.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::case::CaseArguments;
 use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, print_line, run};
-use crate::report::Report;
 use crate::report::text::Colour;
+use crate::report::{Report, bundle};
 use crate::scenario::model::Fails;
-use crate::world::run::{RunOptions, run as run_scenario};
+use crate::world::run::RunOptions;
 
 /// Run a scenario that holds on to a failure, or a seed string, and say whether it still fails so
 #[derive(Debug, Args)]
@@ -20,6 +22,9 @@ pub(super) struct Arguments {
     /// Show the timeline with packets
     #[arg(short, long)]
     verbose: bool,
+    /// Write everything there is to know of the run into this directory: trace, capture, report, scenario
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
 pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
@@ -29,8 +34,15 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
         detail: show.detail(),
         ..case.options()
     };
-    let report = run_scenario(&case.scenario, case.seed, options)?;
+    let out = arguments.out.as_deref();
+    if let Some(directory) = out {
+        bundle::check_room(directory)?;
+    }
+    let report = run::run_into(out, &case.scenario, case.seed, options)?;
     run::print(show, &report, Colour::for_stdout());
+    if let Some(directory) = out.filter(|_| !arguments.json) {
+        print_line(&run::written("bundle", directory));
+    }
     if let Some(fails) = case.scenario.fails.as_ref().filter(|_| !arguments.json) {
         print_line(&compared(fails, &report));
     }
@@ -61,6 +73,7 @@ mod tests {
     use crate::report::{Failure, FailureCause};
     use crate::scenario::Scenario;
     use crate::seed::Seed;
+    use crate::world::run::run as run_scenario;
 
     #[track_caller]
     fn check(failures: &[(FailureCause, &str)], expected: &str) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -12,11 +12,12 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, SeedRange, print_line, progress};
 use crate::report::text::{self, Colour, Detail};
-use crate::report::{PacketOrEvent, Report};
+use crate::report::{PacketOrEvent, Report, bundle};
 use crate::scenario::{Scenario, load_paths};
 use crate::seed::Seed;
+use crate::trace::Recording;
 use crate::variants::Variant;
-use crate::world::run::{RunOptions, SetupError, check, run};
+use crate::world::run::{RunOptions, check, run};
 
 /// Run scenarios and say what came of them
 #[derive(Debug, Args)]
@@ -39,6 +40,28 @@ pub(super) struct Arguments {
     /// Show timelines, with packets
     #[arg(short, long)]
     verbose: bool,
+    /// Write everything there is to know of a run into this directory: trace, capture, report, scenario.
+    /// Several runs get a directory each in it, SCENARIO-SEED
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// One run, and where its bundle goes if it has one.
+pub(super) struct Run<'a> {
+    scenario: &'a Scenario,
+    seed: Seed,
+    out: Option<PathBuf>,
+}
+
+impl<'a> Run<'a> {
+    /// A run without a bundle.
+    pub(super) fn new(scenario: &'a Scenario, seed: Seed) -> Self {
+        Self {
+            scenario,
+            seed,
+            out: None,
+        }
+    }
 }
 
 /// The most runs of one command: a day's work for one machine.
@@ -101,10 +124,16 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
             "--seeds: {count} seeds for each of {scenarios} are more than {RUNS_MAX} runs"
         )));
     }
-    let runs: Vec<(&Scenario, Seed)> = scenarios
+    let mut runs: Vec<Run<'_>> = scenarios
         .iter()
-        .flat_map(|scenario| seeds.clone().map(move |seed| (scenario, Seed::new(seed))))
+        .flat_map(|scenario| {
+            let seeds = seeds.clone();
+            seeds.map(move |seed| Run::new(scenario, Seed::new(seed)))
+        })
         .collect();
+    if let Some(directory) = &arguments.out {
+        place_bundles(directory, &mut runs)?;
+    }
     let show = show(arguments, runs.len());
     let colour = Colour::for_stdout();
     let bar = progress::bar(runs.len() as u64, "run");
@@ -129,6 +158,10 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
             ),
         };
         print_line(&text::summary(&what, tally.passed, tally.failed, colour));
+        if let Some(directory) = &arguments.out {
+            let noun = if runs.len() == 1 { "bundle" } else { "bundles" };
+            print_line(&written(noun, directory));
+        }
     }
     Ok(if tally.failed == 0 {
         EXIT_EXPECTED
@@ -144,23 +177,75 @@ fn clients() -> impl TypedValueParser<Value = Variant> {
     PossibleValuesParser::new(names).try_map(|name| name.parse::<Variant>())
 }
 
+/// Gives each run a directory of its own, so far as nothing else is there.
+fn place_bundles(directory: &Path, runs: &mut [Run<'_>]) -> Result<(), CliError> {
+    if let [run] = runs {
+        bundle::check_room(directory)?;
+        run.out = Some(directory.to_owned());
+        return Ok(());
+    }
+    bundle::check_room_for_many(directory)?;
+    let mut taken: BTreeMap<PathBuf, &Path> = BTreeMap::new();
+    for run in runs {
+        let name = format!("{}-{}", run.scenario.name, run.seed);
+        let place = directory.join(name);
+        if let Some(other) = taken.insert(place.clone(), &run.scenario.path) {
+            return Err(CliError::Other(format!(
+                "--out: {} would be the bundle of both {} and {}; run them one after the other",
+                place.display(),
+                other.display(),
+                run.scenario.path.display()
+            )));
+        }
+        run.out = Some(place);
+    }
+    Ok(())
+}
+
+/// Runs a scenario, and writes what came of it where it is to be written.
+pub(super) fn run_into(
+    directory: Option<&Path>,
+    scenario: &Scenario,
+    seed: Seed,
+    mut options: RunOptions,
+) -> Result<Report, CliError> {
+    let Some(directory) = directory else {
+        return Ok(run(scenario, seed, options)?);
+    };
+    let recording = Recording::default();
+    options.observers.push(Box::new(recording.clone()));
+    let report = run(scenario, seed, options)?;
+    bundle::write(directory, &report, scenario, &recording.take())?;
+    Ok(report)
+}
+
+/// Where bundles were written, in one line.
+pub(super) fn written(what: &str, directory: &Path) -> String {
+    format!("{what} written to {}", directory.display())
+}
+
 /// Runs everything on all cores, the peers with this client or with the one that ships, and hands the reports over in order, as if one came after the other.
 pub(super) fn run_all(
-    runs: &[(&Scenario, Seed)],
+    runs: &[Run<'_>],
     detail: PacketOrEvent,
     client: Option<Variant>,
     mut done: impl FnMut(Report),
 ) -> Result<(), CliError> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     let next = AtomicUsize::new(0);
-    let (results, finished) = mpsc::channel::<(usize, Result<Report, SetupError>)>();
+    let (results, finished) = mpsc::channel::<(usize, Result<Report, CliError>)>();
     thread::scope(|scope| {
         for _ in 0..workers.min(runs.len()) {
             let (results, next) = (results.clone(), &next);
             scope.spawn(move || {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((scenario, seed)) = runs.get(index) else {
+                    let Some(Run {
+                        scenario,
+                        seed,
+                        out,
+                    }) = runs.get(index)
+                    else {
                         return;
                     };
                     let mut options = RunOptions {
@@ -170,11 +255,9 @@ pub(super) fn run_all(
                     if let Some(variant) = client {
                         options.endpoint = variant.endpoint();
                     }
+                    let result = run_into(out.as_deref(), scenario, *seed, options);
                     // A receiver that is gone has met an error and wants no more.
-                    if results
-                        .send((index, run(scenario, *seed, options)))
-                        .is_err()
-                    {
+                    if results.send((index, result)).is_err() {
                         return;
                     }
                 }

@@ -71,6 +71,41 @@ pub fn write(
     Ok(written)
 }
 
+/// The text of a scenario file that runs as `report` tells, when `client` runs it: the one that
+/// [`write`](fn@write) gives of the most telling failure where it failed, and the scenario as it is where it passed.
+///
+/// # Errors
+///
+/// [`RecordError::NotToml`].
+pub fn of_run(
+    text: &str,
+    scenario: &Scenario,
+    report: &Report,
+    client: &ClientName,
+    file: &Path,
+) -> Result<String, RecordError> {
+    if let Some(cause) = Cause::of(scenario, report) {
+        match write(text, scenario, report, &cause, client, file) {
+            // The command in the comment has the seed.
+            Err(RecordError::SeedTooGreat { .. }) => {}
+            written => return written,
+        }
+    }
+    let table = text.parse::<Table>().map_err(RecordError::NotToml)?;
+    let came = if report.passed { "passes" } else { "fails" };
+    let (seed, file) = (report.seed, file.display());
+    let with_client = if *client == ClientName::production() {
+        String::new()
+    } else {
+        format!(" --client {client}")
+    };
+    let body = canonical::write(&table, Spacing::Airy);
+    Ok(format!(
+        "# With seed {seed} the client `{client}` {came} here.\n\
+         # See it again: ringtrue replay {file} --seed {seed}{with_client}\n{body}"
+    ))
+}
+
 fn fails(
     failure: &Failure,
     cause: &Cause,

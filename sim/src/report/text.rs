@@ -227,6 +227,7 @@ mod tests {
             signaling_frames: BTreeMap::new(),
             timings: Timings::default(),
             timeline: Vec::new(),
+            key_log: Vec::new(),
         }
     }
 

@@ -39,34 +39,46 @@ impl TimelineCollector {
 
 impl Observer for TimelineCollector {
     fn observe(&mut self, _index: u64, event: &Event, _chain: &Chain) {
-        let packet = match &event.kind {
-            EventKind::PacketSent(_)
-            | EventKind::PacketDelivered(_)
-            | EventKind::PacketDropped { .. }
-            | EventKind::Retransmission { .. }
-            | EventKind::Wire(_)
-                if self.detail == PacketOrEvent::Packet =>
-            {
-                PacketOrEvent::Packet
-            }
-            kind if kind.is_milestone() => PacketOrEvent::Event,
-            // What a client or server says to who looks closely.
-            EventKind::Log { level, .. }
-                if *level == Level::DEBUG && self.detail == PacketOrEvent::Packet =>
-            {
-                PacketOrEvent::Packet
-            }
-            _ => return,
-        };
-        let entry = TimelineEntry {
-            at: event.at,
-            host: event.host.to_string(),
-            text: event.kind.to_string(),
-            packet,
-        };
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(entry);
+        if let Some(entry) = entry_of(event, self.detail) {
+            self.entries
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(entry);
+        }
     }
+}
+
+/// The timeline of events that were kept, which are in order.
+#[must_use]
+pub fn entries_of(events: &[Event], detail: PacketOrEvent) -> Vec<TimelineEntry> {
+    let entries = events.iter().map(|event| entry_of(event, detail));
+    entries.flatten().collect()
+}
+
+fn entry_of(event: &Event, detail: PacketOrEvent) -> Option<TimelineEntry> {
+    let packet = match &event.kind {
+        EventKind::PacketSent(_)
+        | EventKind::PacketDelivered(_)
+        | EventKind::PacketDropped { .. }
+        | EventKind::Retransmission { .. }
+        | EventKind::Wire(_)
+            if detail == PacketOrEvent::Packet =>
+        {
+            PacketOrEvent::Packet
+        }
+        kind if kind.is_milestone() => PacketOrEvent::Event,
+        // What a client or server says to who looks closely.
+        EventKind::Log { level, .. }
+            if *level == Level::DEBUG && detail == PacketOrEvent::Packet =>
+        {
+            PacketOrEvent::Packet
+        }
+        _ => return None,
+    };
+    Some(TimelineEntry {
+        at: event.at,
+        host: event.host.to_string(),
+        text: event.kind.to_string(),
+        packet,
+    })
 }

@@ -69,7 +69,9 @@ fn parse(
     }
     let scenario = document::read(&table, &mut problems)
         .and_then(|document| validate::scenario(path, document, fixtures, &mut problems));
-    scenario.ok_or_else(|| problems.into_error())
+    let mut scenario = scenario.ok_or_else(|| problems.into_error())?;
+    scenario.text = Some(text.into());
+    Ok(scenario)
 }
 
 /// Loads files, and directories with all `*.toml` below them. The scenarios come sorted by path,

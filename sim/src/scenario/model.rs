@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringtrue::audio::track::OpusTrack;
@@ -28,6 +29,8 @@ pub struct Scenario {
     pub name: String,
     /// The file, as it was given.
     pub path: PathBuf,
+    /// What stands in the file; `None` where a program put the scenario together.
+    pub text: Option<Arc<str>>,
     /// What the scenario asks, in one line.
     pub about: String,
     /// What happened to whom, where the scenario repeats something that did; several lines.

@@ -115,6 +115,7 @@ pub(super) fn scenario(
             .to_string_lossy()
             .into_owned(),
         path: path.to_owned(),
+        text: None,
         about,
         story,
         source,

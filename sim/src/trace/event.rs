@@ -9,6 +9,7 @@ use bytes::Bytes;
 use ringtrue::candidates::CandidateType;
 use ringtrue::client::EndReason;
 use ringtrue::net::TrafficClass;
+use serde::{Serialize, Serializer};
 
 use crate::fault::FrameWay;
 use crate::net::flow::Protocol;
@@ -183,7 +184,8 @@ pub enum FaultPhase {
 }
 
 /// What a checker may know of a peer application.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
 pub enum AppEvent {
     /// The application started.
     Started,
@@ -237,6 +239,7 @@ pub enum AppEvent {
     /// Its call is over.
     Ended {
         /// Why.
+        #[serde(serialize_with = "as_text")]
         reason: EndReason,
     },
     /// The script asked for something that the client refused.
@@ -272,6 +275,21 @@ pub struct TcpSummary {
     pub sequence: u32,
     /// The acknowledged sequence number.
     pub acknowledgment: u32,
+}
+
+impl PacketSummary {
+    /// The protocol of a datagram. Those that share a media port are told apart by their first byte (RFC
+    /// 7983 section 7).
+    #[must_use]
+    pub fn content(&self) -> &'static str {
+        match self.payload.first() {
+            Some(0..=3) => "STUN",
+            Some(20..=63) => "DTLS",
+            Some(64..=79) => "TURN channel data",
+            Some(128..=191) => "SRTP",
+            _ => "UDP",
+        }
+    }
 }
 
 impl EventKind {
@@ -435,7 +453,7 @@ impl fmt::Display for PacketSummary {
         } = self;
         write!(formatter, "{protocol} {source} > {destination} ")?;
         match protocol {
-            Protocol::Udp => formatter.write_str(datagram_kind(&self.payload))?,
+            Protocol::Udp => formatter.write_str(self.content())?,
             Protocol::Tcp => write!(formatter, "{}", self.tcp)?,
         }
         write!(formatter, " {} B", self.payload.len())?;
@@ -458,13 +476,6 @@ impl fmt::Display for TcpSummary {
     }
 }
 
-/// Tells the protocols that share a media port apart by their first byte (RFC 7983 section 7).
-fn datagram_kind(payload: &[u8]) -> &'static str {
-    match payload.first() {
-        Some(0..=3) => "STUN",
-        Some(20..=63) => "DTLS",
-        Some(64..=79) => "TURN channel data",
-        Some(128..=191) => "SRTP",
-        _ => "UDP",
-    }
+fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }

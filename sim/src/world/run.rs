@@ -1,11 +1,13 @@
 //! One run: a scenario and a seed in, a report out. Nothing else goes in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ringtrue::config::ClientConfig;
+use ringtrue::key_log::KeyLog;
 use ringtrue::signaling::endpoint::{Endpoint as SignalingEndpoint, EndpointError};
 use thiserror::Error;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -21,6 +23,7 @@ use crate::check::verdict;
 use crate::determinism::{self, Capture, Plugs, RunError, canary, run_on_own_thread};
 use crate::endpoint::{Endpoint, RingtrueEndpoint};
 use crate::fault::FrameWay;
+use crate::net::fabric::gateway_name;
 use crate::net::topology::{HostId, TopologyError};
 use crate::report::timeline::TimelineCollector;
 use crate::report::{Failure, FailureCause, FrameCount, Outcome, PacketOrEvent, Report};
@@ -116,8 +119,10 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
     let started = Instant::now();
     // The addresses of a scenario are nobody's, and a trace without them would be of little use.
     ringtrue::redaction::reveal_addresses();
-    let config = client_config(scenario)?;
+    let mut config = client_config(scenario)?;
     let plan = Plan::new(scenario, &config)?;
+    let secrets = Secrets::default();
+    config.log_keys(&secrets.key_log());
 
     let facts = FactCollector::default();
     let timeline = TimelineCollector::new(options.detail);
@@ -189,7 +194,57 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         signaling_frames,
         timings,
         timeline: timeline.take(),
+        key_log: secrets.take(),
     })
+}
+
+/// Who has which address in the world of `scenario`: hosts, and gateways under the names by which they
+/// drop packets. Several private networks can have the same one.
+///
+/// # Errors
+///
+/// [`SetupError`], as [`run`] would give.
+pub fn addresses(scenario: &Scenario) -> Result<BTreeMap<IpAddr, BTreeSet<String>>, SetupError> {
+    let topology = Plan::new(scenario, &client_config(scenario)?)?.topology;
+    let mut addresses: BTreeMap<IpAddr, BTreeSet<String>> = BTreeMap::new();
+    let mut add = |name: &str, theirs: &[IpAddr]| {
+        for address in theirs {
+            addresses
+                .entry(*address)
+                .or_default()
+                .insert(name.to_owned());
+        }
+    };
+    for host in topology.hosts() {
+        add(topology.host_name(host), topology.addresses(host));
+    }
+    for network in topology.networks() {
+        let gateway = gateway_name(topology.network_name(network));
+        add(&gateway, topology.externals(network));
+    }
+    Ok(addresses)
+}
+
+/// The key log of all clients of a run. They write it whether anybody wants it or not, so that it makes no
+/// difference.
+#[derive(Debug, Clone, Default)]
+struct Secrets(Arc<Mutex<Vec<String>>>);
+
+impl Secrets {
+    fn key_log(&self) -> KeyLog {
+        let lines = Arc::clone(&self.0);
+        KeyLog::new(move |line| {
+            let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+            // Both ends of a connection know the same.
+            if !lines.iter().any(|known| known == line) {
+                lines.push(line.to_owned());
+            }
+        })
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// How a run ended, where it did not crash.

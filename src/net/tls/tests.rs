@@ -1,4 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Mutex;
 
 use ::tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -30,8 +31,17 @@ fn authority(host: &str) -> Authority {
 /// Shakes hands with a server of `issuer` as a client that wants `host` and trusts `trust`, and
 /// carries a text both ways if that succeeds.
 async fn shake_hands(issuer: &Authority, host: &str, trust: &TlsTrust) -> Result<(), TlsError> {
-    let acceptor = TlsAcceptor::from_pem(&issuer.chain, &issuer.key).expect("a server");
     let connector = TlsConnector::new(trust).expect("a client");
+    shake_hands_by(connector, issuer, host).await
+}
+
+/// The same, with a client that is there already.
+async fn shake_hands_by(
+    connector: TlsConnector,
+    issuer: &Authority,
+    host: &str,
+) -> Result<(), TlsError> {
+    let acceptor = TlsAcceptor::from_pem(&issuer.chain, &issuer.key).expect("a server");
     let net = TokioNet::loopback_only();
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     let listener = net.listen_stream(any).await.expect("a free port");
@@ -121,4 +131,23 @@ fn what_is_no_certificate_is_refused() {
         TlsAcceptor::from_pem(&one.chain, &another.key),
         Err(TlsConfigError::Unusable(_))
     ));
+}
+
+#[tokio::test]
+async fn the_secrets_of_a_connection_are_logged_where_somebody_asks_for_them() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&lines);
+    let log = KeyLog::new(move |line| kept.lock().expect("no panic").push(line.to_owned()));
+    let issued = authority("relay.example");
+    let trust = TlsTrust::from_pem(&issued.root).expect("a root");
+    let connector = TlsConnector::with_key_log(&trust, &log).expect("a client");
+    let shaken = shake_hands_by(connector, &issued, "relay.example").await;
+    shaken.expect("both agree");
+    let lines = lines.lock().expect("no panic").join("\n");
+    for label in [
+        "CLIENT_HANDSHAKE_TRAFFIC_SECRET ",
+        "SERVER_TRAFFIC_SECRET_0 ",
+    ] {
+        assert!(lines.contains(label), "{lines}");
+    }
 }

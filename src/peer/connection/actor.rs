@@ -13,6 +13,7 @@ use super::transport::Transport;
 use super::{AudioPacket, IceRole, IceState, PeerEvent, dtls_role};
 use crate::candidates::{CandidateAttribute, CandidateType};
 use crate::config::IceConfig;
+use crate::key_log::KeyLog;
 use crate::net::{Net, TrafficClass};
 use crate::peer::dtls::Certificate;
 use crate::peer::failure::{CandidateTypes, PeerFailure, Suspicion};
@@ -42,6 +43,7 @@ pub(super) struct Setting {
     pub(super) credentials: IceCredentials,
     pub(super) certificate: Certificate,
     pub(super) ssrc: u32,
+    pub(super) key_log: KeyLog,
     pub(super) remote: Arc<OnceLock<SessionDescription>>,
     pub(super) secured: Arc<AtomicBool>,
     pub(super) events: mpsc::UnboundedSender<PeerEvent>,
@@ -163,6 +165,7 @@ impl Actor {
             dtls_role,
             remote: remote.clone(),
             ssrc: self.setting.ssrc,
+            key_log: self.setting.key_log.clone(),
             secured: Arc::clone(&self.setting.secured),
             events: self.setting.events.clone(),
             closing: self.closing.subscribe(),

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use webrtc_util::Conn;
 
 use super::{AudioPacket, PeerEvent};
+use crate::key_log::KeyLog;
 use crate::peer::dtls::{self, Certificate, DtlsRole, Secured};
 use crate::peer::failure::PeerFailure;
 use crate::peer::sdp::SessionDescription;
@@ -20,6 +21,7 @@ pub(super) struct Transport {
     pub(super) dtls_role: DtlsRole,
     pub(super) remote: SessionDescription,
     pub(super) ssrc: u32,
+    pub(super) key_log: KeyLog,
     pub(super) secured: Arc<AtomicBool>,
     pub(super) events: mpsc::UnboundedSender<PeerEvent>,
     pub(super) closing: watch::Receiver<bool>,
@@ -64,7 +66,12 @@ impl Transport {
         audio_to_send: mpsc::Receiver<AudioPacket>,
     ) -> Result<(), PeerFailure> {
         let mut closing = self.closing.clone();
-        let handshake = dtls::handshake(lane, self.certificate.clone(), self.remote.fingerprint);
+        let handshake = dtls::handshake(
+            lane,
+            self.certificate.clone(),
+            self.remote.fingerprint,
+            &self.key_log,
+        );
         let secured = tokio::select! {
             biased;
             () = closed(&mut closing) => return Ok(()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::meter::Meter;
 use super::race::race;
 use super::{ConnectError, ConnectPhase};
+use crate::key_log::KeyLog;
 use crate::net::tls::{TlsConnector, TlsTrust};
 use crate::net::{ByteStream, Net};
 use crate::signaling::endpoint::{Endpoint, Security};
@@ -28,10 +29,11 @@ impl Dialer {
         net: Arc<dyn Net>,
         endpoint: &Endpoint,
         trust: &TlsTrust,
+        key_log: &KeyLog,
     ) -> Result<Self, ConnectError> {
         let tls = match endpoint.security() {
             Security::Plain => None,
-            Security::Tls => Some(TlsConnector::new(trust)?),
+            Security::Tls => Some(TlsConnector::with_key_log(trust, key_log)?),
         };
         Ok(Self {
             net,

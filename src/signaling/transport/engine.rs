@@ -15,6 +15,7 @@ use super::probe::Prober;
 use super::websocket::WebSocketTransport;
 use super::{ConnectError, ConnectPhase, Inbound, TransportError};
 use crate::config::{SignalingConfig, TransportKind};
+use crate::key_log::KeyLog;
 use crate::net::tls::TlsTrust;
 use crate::net::{ByteStream, Net};
 use crate::signaling::endpoint::{Endpoint, EndpointError};
@@ -38,6 +39,8 @@ pub struct EngineOptions {
     pub transport_patience: Duration,
     /// Which certificates are accepted.
     pub trust: TlsTrust,
+    /// Where the secrets of TLS go.
+    pub key_log: KeyLog,
     /// How long after a failed WebSocket the next probe comes. [`PROBE_AGAIN_AFTER`] by default.
     pub probe_again_after: Duration,
 }
@@ -110,6 +113,7 @@ impl EngineOptions {
             timeout: config.timeout,
             transport_patience: config.transport_patience,
             trust: config.trust.clone(),
+            key_log: config.key_log.clone(),
             probe_again_after: PROBE_AGAIN_AFTER,
         }
     }
@@ -129,7 +133,7 @@ impl Engine {
         net: Arc<dyn Net>,
         options: &EngineOptions,
     ) -> Result<(Self, OpenPacket), ConnectError> {
-        let dialer = Dialer::new(net, &options.endpoint, &options.trust)?;
+        let dialer = Dialer::new(net, &options.endpoint, &options.trust, &options.key_log)?;
         let limit = options.timeout;
         let deadline = Instant::now() + limit;
         let mut failures = Vec::new();
