@@ -1,5 +1,6 @@
 //! What came of a run: for people in [`text`], for programs as one JSON object.
 
+pub mod html;
 pub mod matrix;
 pub mod text;
 pub mod timeline;

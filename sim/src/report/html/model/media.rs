@@ -1,0 +1,267 @@
+//! Audio on its way: bars on the ladder, and how much of it is lost, late and uneven.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ringtrue::audio::mos::mean_opinion;
+use ringtrue::audio::quality::InterarrivalJitter;
+use serde::Serialize;
+
+use super::columns::{Columns, machine};
+use super::content::{Weight, is_report};
+use super::journeys::Journey;
+use crate::check::datagram::Datagram;
+
+/// Audio that pauses for longer is another bar.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The most points of a chart.
+const POINTS_MAX: u32 = 120;
+/// A packet of audio holds this much of it, which is recorded before it is sent.
+const PACKET: Duration = Duration::from_millis(20);
+
+/// Audio from one host over one path without a pause.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Stretch {
+    /// The event of the first packet.
+    pub(crate) index: usize,
+    /// The first packet.
+    #[serde(skip)]
+    pub(crate) journey: usize,
+    /// The column of the sender.
+    pub(crate) from: usize,
+    /// The column that the packets reach, where one does.
+    pub(crate) to: f64,
+    #[serde(serialize_with = "super::seconds")]
+    pub(crate) begin: Duration,
+    #[serde(serialize_with = "super::seconds")]
+    pub(crate) end: Duration,
+    pub(crate) packets: usize,
+    pub(crate) reports: usize,
+    pub(crate) dropped: usize,
+}
+
+impl fmt::Display for Stretch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lasting = (self.end - self.begin + PACKET).as_secs_f64();
+        let rate = (self.packets as f64 / lasting).round();
+        write!(formatter, "SRTP {rate}/s, {} packets", self.packets)?;
+        if self.dropped > 0 {
+            write!(formatter, ", {} dropped", self.dropped)?;
+        }
+        write!(formatter, ", until {:.3} s", self.end.as_secs_f64())
+    }
+}
+
+/// How one side is heard by another one, in windows of equal length.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Direction {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    /// How long a window is.
+    #[serde(serialize_with = "super::seconds")]
+    pub(crate) window: Duration,
+    pub(crate) points: Vec<Point>,
+}
+
+/// What was sent in one window, and what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Point {
+    #[serde(serialize_with = "super::seconds")]
+    pub(crate) at: Duration,
+    pub(crate) sent: u32,
+    pub(crate) lost: u32,
+    /// Interarrival jitter at the end of the window (RFC 3550 section 6.4.1), in milliseconds; `None` before
+    /// anything has arrived.
+    pub(crate) jitter_ms: Option<f64>,
+    /// The mean way of what has arrived, in milliseconds.
+    pub(crate) delay_ms: Option<f64>,
+    /// What the E-model makes of loss and delay.
+    pub(crate) opinion: f64,
+}
+
+/// The bars of all audio, in the order in which they begin.
+pub(crate) fn stretches(journeys: &[Journey<'_>], columns: &Columns) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    let mut open: BTreeMap<(&str, SocketAddr), usize> = BTreeMap::new();
+    for (number, journey) in journeys.iter().enumerate() {
+        let Some(sent) = journey.sent else { continue };
+        if journey.content.weight != Weight::Audio {
+            continue;
+        }
+        let Some(from) = columns.of_host(sent.host) else {
+            continue;
+        };
+        let key = (sent.host, sent.destination);
+        let reached = journey.end.filter(|end| end.cause.is_none());
+        let to = reached.and_then(|end| columns.of_host(end.hop.host));
+        let continued = open.get(&key).copied();
+        let continued = continued.filter(|open| sent.at <= stretches[*open].end + PAUSE);
+        let index = continued.unwrap_or_else(|| {
+            stretches.push(Stretch {
+                index: sent.index,
+                journey: number,
+                from,
+                to: columns.of_place("core", from),
+                begin: sent.at,
+                end: sent.at,
+                packets: 0,
+                reports: 0,
+                dropped: 0,
+            });
+            stretches.len() - 1
+        });
+        open.insert(key, index);
+        let stretch = &mut stretches[index];
+        stretch.end = sent.at;
+        if let Some(to) = to {
+            stretch.to = to as f64;
+        }
+        if is_report(Datagram::content(&journey.packet.payload)) {
+            stretch.reports += 1;
+        } else {
+            stretch.packets += 1;
+            stretch.dropped += usize::from(journey.cause().is_some());
+        }
+    }
+    stretches
+}
+
+/// One packet of audio from end to end, whatever relays are between.
+struct Passage {
+    sent: Duration,
+    arrived: Option<Duration>,
+    timestamp: u32,
+}
+
+/// How each peer is heard by the other one.
+pub(crate) fn directions(journeys: &[Journey<'_>], columns: &Columns) -> Vec<Direction> {
+    let mut passages: BTreeMap<&[u8], (String, Option<String>, Passage)> = BTreeMap::new();
+    for journey in journeys {
+        if journey.content.weight != Weight::Audio {
+            continue;
+        }
+        let media = Datagram::content(&journey.packet.payload);
+        if is_report(media) {
+            continue;
+        }
+        let Some(timestamp) = media.get(4..8).and_then(|bytes| bytes.first_chunk::<4>()) else {
+            continue;
+        };
+        if let Some(sent) = journey.sent
+            && columns.is_peer(sent.host)
+        {
+            let passage = Passage {
+                sent: sent.at,
+                arrived: None,
+                timestamp: u32::from_be_bytes(*timestamp),
+            };
+            let sender = machine(sent.host).to_owned();
+            passages.entry(media).or_insert((sender, None, passage));
+        }
+        if let Some(end) = journey.end.filter(|end| end.cause.is_none())
+            && columns.is_peer(end.hop.host)
+            && let Some((_, receiver, passage)) = passages.get_mut(media)
+        {
+            passage.arrived.get_or_insert(end.hop.at);
+            receiver.get_or_insert_with(|| machine(end.hop.host).to_owned());
+        }
+    }
+    let mut by_sender: BTreeMap<String, (Option<String>, Vec<Passage>)> = BTreeMap::new();
+    for (sender, receiver, passage) in passages.into_values() {
+        let (heard_by, of_sender) = by_sender.entry(sender).or_default();
+        *heard_by = heard_by.take().or(receiver);
+        of_sender.push(passage);
+    }
+    let directions = by_sender.into_iter().map(|(from, (to, passages))| {
+        let to = to.unwrap_or_else(|| "nobody".to_owned());
+        direction(from, to, passages)
+    });
+    directions.collect()
+}
+
+fn direction(from: String, to: String, mut passages: Vec<Passage>) -> Direction {
+    passages.sort_by_key(|passage| passage.sent);
+    let first = passages.first().map_or(Duration::ZERO, |first| first.sent);
+    let last = passages.last().map_or(Duration::ZERO, |last| last.sent);
+    let seconds = (last - first).as_secs();
+    let per_point = seconds.div_ceil(u64::from(POINTS_MAX)).max(1);
+    let window = Duration::from_secs(per_point);
+    let mut jitter = InterarrivalJitter::default();
+    let mut arrivals: Vec<(Duration, u32)> = passages
+        .iter()
+        .filter_map(|passage| Some((passage.arrived?, passage.timestamp)))
+        .collect();
+    arrivals.sort_unstable();
+    let mut arrivals = arrivals.into_iter().peekable();
+    let mut heard = false;
+    let mut points = Vec::new();
+    let mut rest = passages.as_slice();
+    let mut at = Duration::from_secs(first.as_secs());
+    while !rest.is_empty() {
+        let end = at + window;
+        let count = rest.partition_point(|passage| passage.sent < end);
+        let (inside, after) = rest.split_at(count);
+        rest = after;
+        while let Some((arrived, timestamp)) = arrivals.next_if(|(arrived, _)| *arrived < end) {
+            jitter.observe(arrived, timestamp);
+            heard = true;
+        }
+        points.extend(point(at, inside, heard.then(|| jitter.duration())));
+        at = end;
+    }
+    Direction {
+        from,
+        to,
+        window,
+        points,
+    }
+}
+
+/// What the packets of one window come to; `None` where there are none.
+fn point(at: Duration, inside: &[Passage], jitter: Option<Duration>) -> Option<Point> {
+    let sent = u32::try_from(inside.len()).ok().filter(|sent| *sent > 0)?;
+    let ways: Vec<Duration> = inside
+        .iter()
+        .filter_map(|passage| Some(passage.arrived? - passage.sent))
+        .collect();
+    let lost = sent - u32::try_from(ways.len()).unwrap_or(sent);
+    let arrived = sent - lost;
+    let delay = (arrived > 0).then(|| ways.iter().sum::<Duration>() / arrived);
+    let mouth_to_ear = delay.unwrap_or_default() + PACKET;
+    Some(Point {
+        at,
+        sent,
+        lost,
+        jitter_ms: jitter.map(milliseconds),
+        delay_ms: delay.map(milliseconds),
+        opinion: rounded(mean_opinion(
+            f64::from(lost) / f64::from(sent),
+            burst_ratio(inside),
+            mouth_to_ear,
+        )),
+    })
+}
+
+/// How much longer losses go on than single ones would by chance (ITU-T G.107 section 3.5).
+fn burst_ratio(inside: &[Passage]) -> f64 {
+    let lost: Vec<bool> = inside.iter().map(|it| it.arrived.is_none()).collect();
+    let losses = lost.iter().filter(|lost| **lost).count();
+    if losses == 0 || losses == lost.len() {
+        return 1.0;
+    }
+    let bursts = lost.chunk_by(|one, next| one == next);
+    let bursts = bursts.filter(|burst| burst[0]).count();
+    let mean_length = losses as f64 / bursts as f64;
+    mean_length * (1.0 - losses as f64 / lost.len() as f64)
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    rounded(duration.as_secs_f64() * 1000.0)
+}
+
+/// To hundredths, which is as much as anybody reads.
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
