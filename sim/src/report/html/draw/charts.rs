@@ -19,6 +19,8 @@ struct Chart {
     unit: &'static str,
     lowest: f64,
     highest: f64,
+    /// How long each value holds, in seconds.
+    window: f64,
     values: Vec<(f64, f64)>,
 }
 
@@ -45,12 +47,14 @@ fn of_direction(direction: &Direction, model: &Model<'_>) -> String {
     let loss = series(|point| Some(f64::from(point.lost) / f64::from(point.sent) * 100.0));
     let jitter = series(|point| point.jitter_ms);
     let opinion = series(|point| Some(point.opinion));
+    let window = direction.window.as_secs_f64();
     let charts = [
         Chart {
             name: "Loss",
             unit: "%",
             lowest: 0.0,
             highest: ceiling(&loss, &[5.0, 10.0, 20.0, 50.0, 100.0]),
+            window,
             values: loss,
         },
         Chart {
@@ -61,6 +65,7 @@ fn of_direction(direction: &Direction, model: &Model<'_>) -> String {
                 &jitter,
                 &[5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0],
             ),
+            window,
             values: jitter,
         },
         Chart {
@@ -68,6 +73,7 @@ fn of_direction(direction: &Direction, model: &Model<'_>) -> String {
             unit: "1 to 4.5",
             lowest: 1.0,
             highest: 4.5,
+            window,
             values: opinion,
         },
     ];
@@ -133,17 +139,19 @@ impl Chart {
             WIDTH - RIGHT,
             HEIGHT - 4.0
         );
+        // Each value holds for its window, so the line goes in steps.
         let mut line = String::new();
         for (number, (at, value)) in self.values.iter().enumerate() {
             let command = if number == 0 { 'M' } else { 'L' };
-            let value = value.clamp(self.lowest, self.highest);
-            let _ = write!(line, "{command}{:.1} {:.1}", x(*at), y(value));
+            let level = y(value.clamp(self.lowest, self.highest));
+            let until = x((at + self.window).min(end));
+            let _ = write!(line, "{command}{:.1} {level:.1}H{until:.1}", x(*at));
         }
         if let (Some((first, _)), Some((last, _))) = (self.values.first(), self.values.last()) {
             let _ = write!(
                 svg,
                 "<path class=\"area\" d=\"{line}L{:.1} {floor}L{:.1} {floor}z\"/><path class=\"curve\" d=\"{line}\"/>",
-                x(*last),
+                x((last + self.window).min(end)),
                 x(*first)
             );
         }

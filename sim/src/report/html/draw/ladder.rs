@@ -7,14 +7,13 @@ use super::super::model::Model;
 use super::super::model::columns::ColumnKind;
 use super::super::model::content::Topic;
 use super::super::model::journeys::Journey;
-use super::super::model::ladder::{Arrow, What};
-use super::layout::{Anchor, COLUMN, Layout, Placed, arrow_text, x_of};
+use super::super::model::ladder::{Arrow, Item, What};
+use super::layout::{Anchor, Layout, Placed, arrow_text};
 use super::markup::{clock, escape, lasting};
 
-/// Arrows go down a little, as what travels takes time.
-const SLANT: f64 = 4.0;
-/// An arrow that begins and ends at one column goes out so far.
+/// An arrow that begins and ends at one column goes out and down so far.
 const LOOP: f64 = 34.0;
+const LOOP_DOWN: f64 = 5.0;
 
 /// The name of a topic, as in classes and filters.
 pub(super) fn topic_name(topic: Topic) -> &'static str {
@@ -91,10 +90,11 @@ pub(super) fn ladder(model: &Model<'_>, layout: &Layout) -> String {
             ColumnKind::Gateway => "gateway",
             ColumnKind::Server => "server",
         };
-        let left = x_of(number as f64) - COLUMN / 2.0;
+        let left = layout.x_of(number as f64) - layout.column / 2.0;
         let _ = write!(
             html,
-            "<div class=\"column {kind}\" style=\"left:{left}px;width:{COLUMN}px\"><b>{}</b><span>{}</span></div>",
+            "<div class=\"column {kind}\" style=\"left:{left}px;width:{}px\"><b>{}</b><span>{}</span></div>",
+            layout.column,
             escape(&column.name),
             escape(&column.role)
         );
@@ -111,9 +111,9 @@ pub(super) fn ladder(model: &Model<'_>, layout: &Layout) -> String {
     for placed in &layout.placed {
         let item = &model.ladder.items[placed.item];
         match &item.what {
-            What::Arrow(arrow) => html += &arrow_group(model, item.index, item.at, arrow, placed),
+            What::Arrow(arrow) => html += &arrow_group(model, layout, item, arrow, placed),
             What::Note { column, .. } => {
-                html += &note_group(model, item.index, x_of(*column as f64), placed);
+                html += &note_group(model, item.index, layout.x_of(*column as f64), placed);
             }
             What::Mark { .. } => html += &mark_group(item.index, width, placed),
         }
@@ -167,7 +167,7 @@ fn background(model: &Model<'_>, layout: &Layout) -> String {
         );
     }
     for (number, column) in model.columns.iter().enumerate() {
-        let x = x_of(number as f64);
+        let x = layout.x_of(number as f64);
         let class = if column.kind == ColumnKind::Peer {
             "life peer"
         } else {
@@ -195,7 +195,8 @@ fn background(model: &Model<'_>, layout: &Layout) -> String {
         } else {
             -1.0
         };
-        let x = x_of(stretch.from as f64) + outwards * (5.0 + f64::from(*lane % 3) * 6.0) - 2.0;
+        let x =
+            layout.x_of(stretch.from as f64) + outwards * (5.0 + f64::from(*lane % 3) * 6.0) - 2.0;
         *lane += 1;
         let _ = writeln!(
             svg,
@@ -209,87 +210,69 @@ fn background(model: &Model<'_>, layout: &Layout) -> String {
 
 fn arrow_group(
     model: &Model<'_>,
-    index: usize,
-    at: std::time::Duration,
+    layout: &Layout,
+    item: &Item,
     arrow: &Arrow,
     placed: &Placed,
 ) -> String {
-    let (from, to, y) = (x_of(arrow.from), x_of(arrow.to), placed.y);
-    let topic = topic_name(arrow.topic);
-    let dropped = if arrow.dropped.is_some() {
-        " dropped"
-    } else {
-        ""
-    };
+    let (from, to, y) = (layout.x_of(arrow.from), layout.x_of(arrow.to), placed.y);
+    let is_dropped = arrow.dropped.is_some();
     let mut svg = format!(
-        "<g id=\"event-{index}\" class=\"arrow t-{topic}{dropped}\" tabindex=\"0\" role=\"button\" aria-label=\"{}\">",
-        escape(&spoken(model, at, arrow))
+        "<g id=\"event-{}\" class=\"arrow t-{}{}\" tabindex=\"0\" role=\"button\" aria-label=\"{}\">",
+        item.index,
+        topic_name(arrow.topic),
+        if is_dropped { " dropped" } else { "" },
+        escape(&spoken(model, item.at, arrow))
     );
-    let (end, head) = if (from - to).abs() < 1.0 {
-        let out = if placed.anchor == Anchor::End {
-            -LOOP
-        } else {
-            LOOP
-        };
+    let leads_left = placed.anchor == Anchor::End;
+    // Where its tip is, and which way this points.
+    let (tip, right) = if (from - to).abs() < 1.0 {
+        let out = if leads_left { -LOOP } else { LOOP };
         let _ = write!(
             svg,
-            "<path class=\"line\" d=\"M{from} {y}h{out}v{SLANT}H{from}\"/>"
+            "<path class=\"line\" d=\"M{from} {y}h{out}v{LOOP_DOWN}H{from}\"/>"
         );
-        (from, if out > 0.0 { -1.0 } else { 1.0 })
+        (y + LOOP_DOWN, leads_left)
     } else {
-        let _ = write!(
-            svg,
-            "<path class=\"line\" d=\"M{from} {y}L{to} {}\"/>",
-            y + SLANT
-        );
-        (to, if to > from { 1.0 } else { -1.0 })
+        let _ = write!(svg, "<path class=\"line\" d=\"M{from} {y}H{to}\"/>");
+        (y, to > from)
     };
-    let tip = y + SLANT;
-    if arrow.dropped.is_some() {
-        let _ = write!(
-            svg,
-            "<path class=\"cross\" d=\"M{} {}l8 8m0-8l-8 8\"/>",
-            end - 4.0,
-            tip - 4.0
-        );
+    if is_dropped {
+        let (x, y) = (to - 4.0, tip - 4.0);
+        let _ = write!(svg, "<path class=\"cross\" d=\"M{x} {y}l8 8m0-8l-8 8\"/>");
     } else {
-        let _ = write!(
-            svg,
-            "<path class=\"head\" d=\"M{end} {tip}l{} -4v8z\"/>",
-            -8.0 * head
-        );
-        for x in crossings(model, arrow) {
-            let share = if (to - from).abs() < 1.0 {
-                0.0
-            } else {
-                (x - from) / (to - from)
-            };
+        let back = if right { -8.0 } else { 8.0 };
+        let _ = write!(svg, "<path class=\"head\" d=\"M{to} {tip}l{back} -4v8z\"/>");
+        for x in crossings(model, layout, arrow) {
             let _ = write!(
                 svg,
-                "<circle class=\"rewrite\" cx=\"{x}\" cy=\"{:.1}\" r=\"2.6\"/>",
-                y + share * SLANT
+                "<circle class=\"rewrite\" cx=\"{x}\" cy=\"{y}\" r=\"2.6\"/>"
             );
         }
     }
-    let anchor = match placed.anchor {
-        Anchor::Start => "",
-        Anchor::End => " class=\"end\"",
-    };
     let _ = writeln!(
         svg,
-        "<rect class=\"hit\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"20\"/><text{anchor} x=\"{}\" y=\"{}\">{}</text></g>",
+        "<rect class=\"hit\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"20\"/><text{} x=\"{}\" y=\"{}\">{}</text></g>",
         from.min(to),
-        y - 13.0,
+        y - 15.0,
         (from - to).abs().max(LOOP),
+        class_of(placed.anchor),
         placed.text_x,
-        y - 3.0,
+        y - 4.5,
         escape(&placed.text)
     );
     svg
 }
 
+fn class_of(anchor: Anchor) -> &'static str {
+    match anchor {
+        Anchor::Start => "",
+        Anchor::End => " class=\"end\"",
+    }
+}
+
 /// The gateways that rewrote an address of the first packet.
-fn crossings(model: &Model<'_>, arrow: &Arrow) -> Vec<f64> {
+fn crossings(model: &Model<'_>, layout: &Layout, arrow: &Arrow) -> Vec<f64> {
     let journey = arrow
         .journeys
         .first()
@@ -302,7 +285,7 @@ fn crossings(model: &Model<'_>, arrow: &Arrow) -> Vec<f64> {
     }
     columns
         .into_iter()
-        .map(|column| x_of(column as f64))
+        .map(|column| layout.x_of(column as f64))
         .collect()
 }
 
@@ -319,22 +302,19 @@ pub(super) fn rewriting<'a>(
     let of_sender = if sent.source == end.hop.source {
         Vec::new()
     } else {
-        model.places.way_of(sent.host)
+        model.places.way_of(sent.host, sent.source.ip())
     };
     let of_receiver = if sent.destination == end.hop.destination || end.cause.is_some() {
         Vec::new()
     } else {
-        model.places.way_of(end.hop.host)
+        model.places.way_of(end.hop.host, end.hop.destination.ip())
     };
     (of_sender, of_receiver)
 }
 
 /// An arrow in words.
 pub(super) fn spoken(model: &Model<'_>, at: std::time::Duration, arrow: &Arrow) -> String {
-    let name = |place: f64| {
-        let column = model.columns.get(place.round() as usize);
-        column.map_or("", |column| column.name.as_str())
-    };
+    let name = |place: f64| model.places.name_at(place);
     let mut text = format!(
         "{} s: {} from {}",
         clock(at),
@@ -359,10 +339,7 @@ pub(super) fn spoken(model: &Model<'_>, at: std::time::Duration, arrow: &Arrow) 
 }
 
 fn note_group(model: &Model<'_>, index: usize, x: f64, placed: &Placed) -> String {
-    let anchor = match placed.anchor {
-        Anchor::Start => "",
-        Anchor::End => " class=\"end\"",
-    };
+    let anchor = class_of(placed.anchor);
     let y = placed.y;
     let mut svg = format!("<g id=\"event-{index}\" class=\"note\">");
     for other in &placed.joined {
@@ -401,8 +378,10 @@ fn ticks(model: &Model<'_>, layout: &Layout) -> String {
         if drawn.contains(&milestone.index) {
             continue;
         }
-        let column = model.places.of_host(&milestone.host);
-        let x = column.map_or(4.0, |column| x_of(column as f64));
+        // What the servers say has no column of its own.
+        let places = &model.places;
+        let column = places.of_host(&milestone.host).or(places.signaling());
+        let x = column.map_or(4.0, |column| layout.x_of(column as f64));
         let _ = writeln!(
             svg,
             "<circle id=\"event-{}\" class=\"tick\" cx=\"{x}\" cy=\"{:.1}\" r=\"3\"><title>{}</title></circle>",

@@ -4,46 +4,77 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::super::model::Model;
-use super::super::model::lanes::{Mood, Span};
+use super::super::model::lanes::{Mood, PeerLanes, Span};
 use super::charts::ticks;
-use super::markup::{clock, escape, number};
+use super::markup::{clock, escape, lasting, number};
 
-/// The lanes of all peers, with the faults above them.
+/// What part of a run is shown.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    end: Duration,
+}
+
+/// The lanes of all peers: the set-up by itself where it is short beside the rest, then all of the run.
 pub(super) fn lanes(model: &Model<'_>) -> String {
+    let whole = Window { end: model.end };
+    let Some(set_up) = set_up(model) else {
+        return in_window(model, whole);
+    };
+    format!(
+        "<h3>The first {}</h3>\n{}<h3>The whole run</h3>\n{}",
+        lasting(set_up.end),
+        in_window(model, set_up),
+        in_window(model, whole)
+    )
+}
+
+/// The time until both sides heard each other, and some more.
+fn set_up(model: &Model<'_>) -> Option<Window> {
+    let heard = |peer: &PeerLanes| {
+        let audio = peer.lanes.iter().find(|lane| lane.name == "audio")?;
+        let mut spans = audio.spans.iter();
+        Some(spans.find(|span| span.mood == Mood::Good)?.from)
+    };
+    let last = model.lanes.iter().filter_map(heard).max()?;
+    let end = Duration::from_millis(500) * u32::try_from(last.as_millis() / 500 + 1).ok()?;
+    (end * 3 < model.end).then_some(Window { end })
+}
+
+fn in_window(model: &Model<'_>, window: Window) -> String {
     let mut html = String::new();
-    if !model.ladder.bands.is_empty() {
-        let spans: Vec<Span> = model
-            .ladder
-            .bands
-            .iter()
-            .map(|band| Span {
-                from: band.from,
-                to: band.to,
-                state: band.name.clone(),
-                mood: Mood::Bad,
-            })
-            .collect();
-        html.push_str("<div class=\"peer-lanes\"><h3>world</h3>\n");
-        html += &lane("faults", &spans, model.end);
+    let bands = model.ladder.bands.iter();
+    let faults: Vec<Span> = bands
+        .filter(|band| band.from < window.end)
+        .map(|band| Span {
+            from: band.from,
+            to: band.to,
+            state: band.name.clone(),
+            mood: Mood::Bad,
+        })
+        .collect();
+    if !faults.is_empty() {
+        html.push_str("<div class=\"peer-lanes\"><h4>world</h4>\n");
+        html += &lane("faults", &faults, window);
         html.push_str("</div>\n");
     }
     for peer in &model.lanes {
         let _ = writeln!(
             html,
-            "<div class=\"peer-lanes\"><h3>{}</h3>",
+            "<div class=\"peer-lanes\"><h4>{}</h4>",
             escape(&peer.peer)
         );
         for each in &peer.lanes {
-            html += &lane(each.name, &each.spans, model.end);
+            html += &lane(each.name, &each.spans, window);
         }
         html.push_str("</div>\n");
     }
-    html + &axis(model.end)
+    html + &axis(window)
 }
 
-fn lane(name: &str, spans: &[Span], end: Duration) -> String {
-    let mut html = format!("<div class=\"lane\"><h4>{name}</h4><ol class=\"track\">");
-    for span in spans {
+fn lane(name: &str, spans: &[Span], window: Window) -> String {
+    let mut html = format!("<div class=\"lane\"><h5>{name}</h5><ol class=\"track\">");
+    let shown: Vec<&Span> = spans.iter().filter(|span| span.from < window.end).collect();
+    for span in &shown {
         let mood = match span.mood {
             Mood::Idle => "idle",
             Mood::Working => "working",
@@ -51,34 +82,33 @@ fn lane(name: &str, spans: &[Span], end: Duration) -> String {
             Mood::Bad => "bad",
         };
         let state = escape(&span.state);
-        let spoken = format!("{} s to {} s: {state}", clock(span.from), clock(span.to));
+        let times = format!("{} s to {} s", clock(span.from), clock(span.to));
+        let to = span.to.min(window.end);
         let _ = write!(
             html,
-            "<li class=\"{mood}\" style=\"left:{}%;width:{}%\" title=\"{spoken}\"><span>{state}</span>\
-             <span class=\"unseen\">, {} s to {} s</span></li>",
-            percent(span.from, end),
-            percent(span.to - span.from, end),
-            clock(span.from),
-            clock(span.to)
+            "<li class=\"{mood}\" style=\"left:{}%;width:{}%\" title=\"{state}, {times}\"><span>{state}</span>\
+             <span class=\"unseen\">, {times}</span></li>",
+            percent(span.from, window.end),
+            percent(to.saturating_sub(span.from), window.end)
         );
     }
-    if spans.is_empty() {
-        html.push_str("<li class=\"unseen\">never began</li>");
+    if shown.is_empty() {
+        html.push_str("<li class=\"never\">not begun</li>");
     }
     html.push_str("</ol></div>\n");
     html
 }
 
-fn axis(end: Duration) -> String {
+fn axis(window: Window) -> String {
     let mut html = String::from(
-        "<div class=\"lane axis\" aria-hidden=\"true\"><h4>s</h4><div class=\"track\">",
+        "<div class=\"lane axis\" aria-hidden=\"true\"><h5>s</h5><div class=\"track\">",
     );
-    for tick in ticks(end.as_secs_f64(), 6) {
+    for tick in ticks(window.end.as_secs_f64(), 6) {
         let at = Duration::from_secs_f64(tick);
         let _ = write!(
             html,
             "<span style=\"left:{}%\">{}</span>",
-            percent(at, end),
+            percent(at, window.end),
             number(tick)
         );
     }

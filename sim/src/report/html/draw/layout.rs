@@ -10,9 +10,13 @@ use super::super::model::columns::Columns;
 use super::super::model::ladder::{Arrow, Item, What};
 use super::markup::lasting;
 
-/// The width of a column, and of the margin beside the outer ones.
-pub(super) const COLUMN: f64 = 164.0;
-const MARGIN: f64 = 84.0;
+/// The width that a ladder has on most screens.
+const WIDTH: f64 = 1114.0;
+/// Columns are at least and at most this far apart.
+const COLUMN_MIN: f64 = 116.0;
+const COLUMN_MAX: f64 = 190.0;
+/// The room beside the outer columns.
+const MARGIN: f64 = 70.0;
 const ROW: f64 = 22.0;
 /// The room above the first row and below the last one.
 const EDGE: f64 = 26.0;
@@ -30,6 +34,8 @@ const LETTERS_MAX: usize = 74;
 pub(super) struct Layout {
     pub(super) width: f64,
     pub(super) height: f64,
+    /// How far the columns are from each other.
+    pub(super) column: f64,
     pub(super) placed: Vec<Placed>,
     pub(super) pauses: Vec<Pause>,
     /// The first row of each moment.
@@ -69,17 +75,15 @@ struct Row {
     taken: Vec<(f64, f64)>,
 }
 
-/// The horizontal place of a column, or between two.
-pub(super) fn x_of(column: f64) -> f64 {
-    MARGIN + column * COLUMN
-}
-
 impl Layout {
     pub(super) fn of(model: &Model<'_>) -> Self {
         let last = model.columns.len().saturating_sub(1) as f64;
+        let column = ((WIDTH - 2.0 * MARGIN) / last.max(1.0)).floor();
+        let column = column.clamp(COLUMN_MIN, COLUMN_MAX);
         let mut layout = Self {
-            width: x_of(last) + MARGIN,
+            width: last * column + 2.0 * MARGIN,
             height: EDGE,
+            column,
             placed: Vec::new(),
             pauses: Vec::new(),
             moments: Vec::new(),
@@ -101,8 +105,8 @@ impl Layout {
                 rows.clear();
                 now = Some(item.at);
             }
-            let (text, text_x, anchor) = label(items, first, &joined, &model.places);
-            let extent = extent(item, layout.width, &text, text_x, anchor);
+            let (text, text_x, anchor) = layout.label(items, first, &joined, &model.places);
+            let extent = layout.extent(item, &text, text_x, anchor);
             let y = layout.row_for(&mut rows, extent);
             layout.placed.push(Placed {
                 item: first,
@@ -117,6 +121,11 @@ impl Layout {
         layout
     }
 
+    /// The horizontal place of a column, or between two.
+    pub(super) fn x_of(&self, column: f64) -> f64 {
+        MARGIN + column * self.column
+    }
+
     /// Where a moment is.
     pub(super) fn y_of(&self, at: Duration) -> f64 {
         let after = self.moments.partition_point(|(moment, _)| *moment <= at);
@@ -124,7 +133,8 @@ impl Layout {
             (None, Some((_, y))) => *y,
             (Some(before), Some((next_at, next_y))) => {
                 let (before_at, before_y) = self.moments[before];
-                let share = (at - before_at).as_secs_f64() / (*next_at - before_at).as_secs_f64();
+                let since = |at: Duration| at.saturating_sub(before_at).as_secs_f64();
+                let share = since(at) / since(*next_at);
                 before_y + share * (next_y - before_y)
             }
             (Some(before), None) => {
@@ -185,6 +195,64 @@ impl Layout {
         });
         y
     }
+
+    /// The text of an item, and where it stands: beside where the item begins.
+    fn label(
+        &self,
+        items: &[Item],
+        number: usize,
+        joined: &[usize],
+        columns: &Columns,
+    ) -> (String, f64, Anchor) {
+        match &items[number].what {
+            What::Arrow(arrow) => {
+                let goes_left = arrow.to < arrow.from
+                    || (arrow.to <= arrow.from && columns.is_right(arrow.from));
+                let x = self.x_of(arrow.from);
+                if goes_left {
+                    (cut(arrow_text(arrow)), x - PADDING, Anchor::End)
+                } else {
+                    (cut(arrow_text(arrow)), x + PADDING, Anchor::Start)
+                }
+            }
+            What::Note { column, .. } => {
+                let numbers = std::iter::once(&number).chain(joined);
+                let texts: Vec<&str> = numbers
+                    .filter_map(|number| match &items[*number].what {
+                        What::Note { text, .. } => Some(text.as_str()),
+                        _ => None,
+                    })
+                    .collect();
+                let x = self.x_of(*column as f64);
+                let text = cut(texts.join(" · "));
+                if columns.is_right(*column as f64) {
+                    (text, x - 2.0 * PADDING, Anchor::End)
+                } else {
+                    (text, x + 2.0 * PADDING, Anchor::Start)
+                }
+            }
+            What::Mark { text } => (text.clone(), PADDING, Anchor::Start),
+        }
+    }
+
+    /// From where to where an item needs its row.
+    fn extent(&self, item: &Item, text: &str, text_x: f64, anchor: Anchor) -> (f64, f64) {
+        let letters = text.chars().count() as f64 * LETTER;
+        let of_text = match anchor {
+            Anchor::Start => (text_x, text_x + letters + PADDING),
+            Anchor::End => (text_x - letters - PADDING, text_x),
+        };
+        match &item.what {
+            What::Arrow(arrow) => {
+                let (from, to) = (self.x_of(arrow.from), self.x_of(arrow.to));
+                // Arrows that meet at a column share a row.
+                let inside = (from.min(to) + 1.0, from.max(to) - 1.0);
+                (inside.0.min(of_text.0), inside.1.max(of_text.1))
+            }
+            What::Note { .. } => (of_text.0 - 3.0 * PADDING, of_text.1 + 3.0 * PADDING),
+            What::Mark { .. } => (0.0, self.width),
+        }
+    }
 }
 
 /// The notes of the same peer and moment that follow.
@@ -198,44 +266,6 @@ fn joined(items: &[Item], number: usize) -> Vec<usize> {
         .filter(|(_, item)| same(item))
         .map(|(other, _)| other)
         .collect()
-}
-
-/// The text of an item, and where it stands: beside where the item begins.
-fn label(
-    items: &[Item],
-    number: usize,
-    joined: &[usize],
-    columns: &Columns,
-) -> (String, f64, Anchor) {
-    match &items[number].what {
-        What::Arrow(arrow) => {
-            let goes_left =
-                arrow.to < arrow.from || (arrow.to <= arrow.from && columns.is_right(arrow.from));
-            let x = x_of(arrow.from);
-            if goes_left {
-                (cut(arrow_text(arrow)), x - PADDING, Anchor::End)
-            } else {
-                (cut(arrow_text(arrow)), x + PADDING, Anchor::Start)
-            }
-        }
-        What::Note { column, .. } => {
-            let numbers = std::iter::once(&number).chain(joined);
-            let texts: Vec<&str> = numbers
-                .filter_map(|number| match &items[*number].what {
-                    What::Note { text, .. } => Some(text.as_str()),
-                    _ => None,
-                })
-                .collect();
-            let x = x_of(*column as f64);
-            let text = cut(texts.join(" · "));
-            if columns.is_right(*column as f64) {
-                (text, x - 2.0 * PADDING, Anchor::End)
-            } else {
-                (text, x + 2.0 * PADDING, Anchor::Start)
-            }
-        }
-        What::Mark { text } => (text.clone(), PADDING, Anchor::Start),
-    }
 }
 
 /// What stands at an arrow.
@@ -265,23 +295,4 @@ fn cut(text: String) -> String {
     }
     let begin: String = text.chars().take(LETTERS_MAX - 1).collect();
     format!("{begin}…")
-}
-
-/// From where to where an item needs its row.
-fn extent(item: &Item, width: f64, text: &str, text_x: f64, anchor: Anchor) -> (f64, f64) {
-    let letters = text.chars().count() as f64 * LETTER;
-    let of_text = match anchor {
-        Anchor::Start => (text_x, text_x + letters + PADDING),
-        Anchor::End => (text_x - letters - PADDING, text_x),
-    };
-    match &item.what {
-        What::Arrow(arrow) => {
-            let (from, to) = (x_of(arrow.from), x_of(arrow.to));
-            // Arrows that meet at a column share a row.
-            let inside = (from.min(to) + 1.0, from.max(to) - 1.0);
-            (inside.0.min(of_text.0), inside.1.max(of_text.1))
-        }
-        What::Note { .. } => (of_text.0 - 3.0 * PADDING, of_text.1 + 3.0 * PADDING),
-        What::Mark { .. } => (0.0, width),
-    }
 }

@@ -1,5 +1,6 @@
 //! Texts in HTML.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// A text as it can stand in an element or in a quoted attribute.
@@ -61,33 +62,26 @@ pub(super) fn number(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A table with a caption for who does not see it, its head, and rows of cells that are HTML.
+/// A table with a caption for who does not see it, its head, and rows of cells that are HTML. Each cell knows
+/// the name of its column, for narrow pages.
 pub(super) fn table(caption: &str, head: &[&str], rows: &[Vec<String>]) -> String {
-    let head: String = head
-        .iter()
-        .map(|cell| format!("<th scope=\"col\">{cell}</th>"))
-        .collect();
-    let rows: String = rows
-        .iter()
-        .map(|cells| {
-            let cells = cells.iter().zip(head_names(&head));
-            let cells: String = cells
-                .map(|(cell, name)| format!("<td data-label=\"{name}\">{cell}</td>"))
-                .collect();
-            format!("<tr>{cells}</tr>\n")
-        })
-        .collect();
-    format!(
-        "<table><caption class=\"unseen\">{}</caption><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table>\n",
+    let mut html = format!(
+        "<table><caption class=\"unseen\">{}</caption><thead><tr>",
         escape(caption)
-    )
-}
-
-/// The names in a head, for narrow pages, on which each cell says what it is.
-fn head_names(head: &str) -> impl Iterator<Item = &str> {
-    head.split("<th scope=\"col\">")
-        .skip(1)
-        .filter_map(|cell| cell.strip_suffix("</th>"))
+    );
+    for name in head {
+        let _ = write!(html, "<th scope=\"col\">{name}</th>");
+    }
+    html.push_str("</tr></thead><tbody>\n");
+    for cells in rows {
+        html.push_str("<tr>");
+        for (cell, name) in cells.iter().zip(head) {
+            let _ = write!(html, "<td data-label=\"{name}\">{cell}</td>");
+        }
+        html.push_str("</tr>\n");
+    }
+    html.push_str("</tbody></table>\n");
+    html
 }
 
 #[cfg(test)]

@@ -1,19 +1,18 @@
 //! What is on the page as tables: the ladder again, the candidate pairs, and the timeline.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::super::model::Model;
 use super::super::model::ladder::What;
-use super::super::model::pairs::Candidate;
+use super::super::model::pairs::{Candidate, Pair};
 use super::layout::arrow_text;
 use super::markup::{clock, escape, table};
+use crate::report::text::count;
 
 /// The ladder for who does not see it.
 pub(super) fn ladder(model: &Model<'_>) -> String {
-    let name = |place: f64| {
-        let column = model.columns.get(place.round() as usize);
-        escape(column.map_or("", |column| column.name.as_str()))
-    };
+    let name = |place: f64| escape(model.places.name_at(place));
     let rows = model.ladder.items.iter().map(|item| {
         let at = clock(item.at);
         match &item.what {
@@ -38,11 +37,33 @@ pub(super) fn ladder(model: &Model<'_>) -> String {
     )
 }
 
-/// The candidate pairs of each peer.
+/// The candidate pairs of each peer: those that were chosen, and the others folded.
 pub(super) fn pairs(model: &Model<'_>) -> String {
     if model.pairs.is_empty() {
         return "<p class=\"none\">No connectivity check was sent.</p>".to_owned();
     }
+    let mut pairs: Vec<&Pair> = model.pairs.iter().collect();
+    // Stable: by peer, and in order of time.
+    pairs.sort_by(|one, other| one.peer.cmp(&other.peer));
+    let is_chosen = |pair: &&Pair| ["selected", "nominated"].contains(&pair.state());
+    let (chosen, others): (Vec<&Pair>, Vec<&Pair>) = pairs.into_iter().partition(is_chosen);
+    if chosen.is_empty() {
+        return pair_table("Candidate pairs", &others);
+    }
+    let mut html = pair_table("Chosen candidate pairs", &chosen);
+    if !others.is_empty() {
+        let _ = write!(
+            html,
+            "<details class=\"numbers\"><summary>{} that {} not chosen</summary>\n{}</details>",
+            count(others.len(), "pair"),
+            if others.len() == 1 { "was" } else { "were" },
+            pair_table("Other candidate pairs", &others)
+        );
+    }
+    html
+}
+
+fn pair_table(caption: &str, pairs: &[&Pair]) -> String {
     let candidate = |candidate: &Candidate| {
         format!(
             "<b>{}</b> <code>{}</code>",
@@ -50,9 +71,6 @@ pub(super) fn pairs(model: &Model<'_>) -> String {
             candidate.address
         )
     };
-    let mut pairs: Vec<_> = model.pairs.iter().collect();
-    // Stable: by peer, and in order of time.
-    pairs.sort_by(|one, other| one.peer.cmp(&other.peer));
     let rows: Vec<Vec<String>> = pairs
         .iter()
         .map(|pair| {
@@ -77,13 +95,10 @@ pub(super) fn pairs(model: &Model<'_>) -> String {
             ]
         })
         .collect();
-    table(
-        "Candidate pairs",
-        &[
-            "Peer", "Local", "Remote", "Checks", "Answers", "State", "When, s",
-        ],
-        &rows,
-    )
+    let head = [
+        "Peer", "Local", "Remote", "Checks", "Answers", "State", "When, s",
+    ];
+    table(caption, &head, &rows)
 }
 
 fn moment(what: &str, at: Option<Duration>) -> Option<String> {

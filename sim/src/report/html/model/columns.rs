@@ -7,8 +7,9 @@ use ringtrue::peer::servers::{Scheme, ServerUrl};
 use ringtrue::signaling::endpoint::Endpoint;
 use serde::Serialize;
 
+use crate::fault::FaultKind;
 use crate::scenario::Scenario;
-use crate::trace::{AppEvent, Event, EventKind};
+use crate::trace::{AppEvent, Event, EventKind, FaultPhase};
 
 /// What stands at a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -41,8 +42,8 @@ pub(crate) struct Columns {
     gateways: BTreeMap<String, usize>,
     /// The gateways between each network and the core, from the inside out.
     ways: BTreeMap<String, Vec<String>>,
-    /// The networks of each peer, the one that it starts on first.
-    networks: BTreeMap<String, String>,
+    /// The networks that the peers are on, by the addresses that they have there.
+    interfaces: BTreeMap<(String, IpAddr), String>,
     /// The columns of the servers by their addresses, which no gateway rewrites.
     addresses: BTreeMap<IpAddr, usize>,
     turn: Option<usize>,
@@ -55,9 +56,7 @@ pub(crate) struct Columns {
 impl Columns {
     pub(crate) fn of(scenario: &Scenario, events: &[Event]) -> Self {
         let mut columns = Self::default();
-        for (name, peer) in &scenario.peers {
-            columns.networks.insert(name.clone(), peer.network.clone());
-        }
+        columns.learn_interfaces(scenario, events);
         for name in scenario.networks.keys() {
             let way = scenario.way_out(name).into_iter();
             let way = way.map(|(name, _)| name.to_owned()).collect();
@@ -104,6 +103,13 @@ impl Columns {
         Some(self.list[self.of_host(host)?].kind)
     }
 
+    /// The name of the column at a place, or of one beside it.
+    pub(crate) fn name_at(&self, place: f64) -> &str {
+        let mut columns = self.list.iter().enumerate();
+        let near = columns.find(|(number, _)| (*number as f64 - place).abs() <= 0.5);
+        near.map_or("", |(_, column)| column.name.as_str())
+    }
+
     /// Whether a host is a client.
     pub(crate) fn is_peer(&self, host: &str) -> bool {
         self.kind_of(host) == Some(ColumnKind::Peer)
@@ -124,19 +130,12 @@ impl Columns {
         self.turn.is_some() && self.server_at(address) == self.turn
     }
 
-    /// The network that an interface of a peer is on; `None` for a server.
-    pub(crate) fn network_of<'a>(&'a self, host: &'a str) -> Option<&'a str> {
-        match host.split_once('@') {
-            Some((_, network)) => Some(network),
-            None => self.networks.get(host).map(String::as_str),
-        }
-    }
-
-    /// The gateways between a host and the core, from the inside out, each with its column.
-    pub(crate) fn way_of(&self, host: &str) -> Vec<(&str, usize)> {
-        let way = self
-            .network_of(host)
-            .and_then(|network| self.ways.get(network));
+    /// The gateways between an interface of a host and the core, from the inside out, each with its column;
+    /// none for a server.
+    pub(crate) fn way_of(&self, host: &str, address: IpAddr) -> Vec<(&str, usize)> {
+        let interface = (host.to_owned(), address);
+        let network = self.interfaces.get(&interface);
+        let way = network.and_then(|network| self.ways.get(network));
         let way = way.into_iter().flatten();
         way.filter_map(|name| Some((name.as_str(), *self.gateways.get(name)?)))
             .collect()
@@ -184,6 +183,32 @@ impl Columns {
             self.right as f64 - 0.5
         } else {
             from as f64 + 0.5
+        }
+    }
+
+    /// Which network each address of a peer is in: the one that the peer is on when it first uses it.
+    fn learn_interfaces(&mut self, scenario: &Scenario, events: &[Event]) {
+        let mut now: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, peer) in &scenario.peers {
+            now.insert(name, &peer.network);
+        }
+        for event in events {
+            match &event.kind {
+                EventKind::Fault(fault) if fault.phase == FaultPhase::Begins => {
+                    let kind = scenario.faults.get(fault.fault).map(|fault| &fault.kind);
+                    if let Some(FaultKind::NetworkSwitch { peer, to }) = kind {
+                        now.insert(peer, to);
+                    }
+                }
+                EventKind::PacketSent(packet) => {
+                    if let Some(network) = now.get(&*event.host) {
+                        let interface = (event.host.to_string(), packet.source.ip());
+                        let known = self.interfaces.entry(interface);
+                        known.or_insert_with(|| (*network).to_owned());
+                    }
+                }
+                _ => {}
+            }
         }
     }
 

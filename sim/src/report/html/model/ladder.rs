@@ -159,7 +159,7 @@ impl Ladder {
         ladder.items.extend(
             messages
                 .iter()
-                .flat_map(|m| of_message(m, journeys, columns)),
+                .filter_map(|message| of_message(message, journeys, columns)),
         );
         let bars = ladder.stretches.iter().map(bar);
         ladder.items.extend(bars);
@@ -316,20 +316,17 @@ fn dropped(journey: &Journey<'_>) -> Option<Drop> {
 /// The columns that an arrow goes from and to. A packet that ended nowhere in the run is drawn to the server
 /// that it was for, or to the core.
 fn ends(journey: &Journey<'_>, columns: &Columns) -> Option<(f64, f64)> {
-    let from = match journey.sent {
-        Some(sent) => columns.of_host(sent.host)?,
-        None => {
-            let source = journey.packet.source.ip();
-            let server = columns.server_at(source);
-            server.or_else(|| columns.of_host(journey.first().host))?
-        }
+    let from = if let Some(sent) = journey.sent {
+        columns.of_host(sent.host)?
+    } else {
+        let server = columns.server_at(journey.packet.source.ip());
+        server.or_else(|| columns.of_host(journey.first().host))?
     };
-    let to = match journey.end {
-        Some(end) => columns.of_place(end.hop.host, from),
-        None => {
-            let server = columns.server_at(journey.packet.destination.ip());
-            server.map_or_else(|| columns.of_place("core", from), |to| to as f64)
-        }
+    let to = if let Some(end) = journey.end {
+        columns.of_place(end.hop.host, from)
+    } else {
+        let server = columns.server_at(journey.packet.destination.ip());
+        server.map_or_else(|| columns.of_place("core", from), |to| to as f64)
     };
     Some((from as f64, to))
 }

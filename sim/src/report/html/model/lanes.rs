@@ -57,6 +57,9 @@ const AUDIO: usize = 5;
 /// The changes of one peer's lanes; an empty state ends the one before.
 type Changes = [Vec<(Duration, String, Mood)>; NAMES.len()];
 
+/// The states of a peer's connections, by call and leg.
+type Legs = BTreeMap<String, String>;
+
 /// The lanes of all peers, up to the end of the run.
 pub(crate) fn of(
     events: &[Event],
@@ -66,6 +69,7 @@ pub(crate) fn of(
 ) -> Vec<PeerLanes> {
     let end = events.last().map_or(Duration::ZERO, |event| event.at);
     let mut changes: BTreeMap<&str, Changes> = BTreeMap::new();
+    let mut legs: BTreeMap<&str, Legs> = BTreeMap::new();
     for peer in peers {
         changes.insert(peer, Changes::default());
     }
@@ -85,7 +89,11 @@ pub(crate) fn of(
             continue;
         }
         if let Some(changes) = changes.get_mut(machine(&event.host)) {
-            note(changes, event);
+            note(
+                changes,
+                legs.entry(machine(&event.host)).or_default(),
+                event,
+            );
         }
     }
     for (at, peer, state, mood) in of_packets(journeys, columns) {
@@ -113,7 +121,7 @@ pub(crate) fn of(
 }
 
 /// What an event changes.
-fn note(changes: &mut Changes, event: &Event) {
+fn note(changes: &mut Changes, legs: &mut Legs, event: &Event) {
     let at = event.at;
     let mut now = |lane: usize, state: &str, mood| push(&mut changes[lane], at, state, mood);
     match &event.kind {
@@ -123,6 +131,7 @@ fn note(changes: &mut Changes, event: &Event) {
                 now(SIGNALING, "connecting", Mood::Working);
             }
             AppEvent::Killed => {
+                legs.clear();
                 now(APP, "killed", Mood::Bad);
                 for lane in [SIGNALING, CALL, ICE, DTLS, AUDIO] {
                     now(lane, "", Mood::Idle);
@@ -138,6 +147,7 @@ fn note(changes: &mut Changes, event: &Event) {
             }
             AppEvent::AudioInterrupted => now(AUDIO, "interrupted", Mood::Bad),
             AppEvent::Ended { .. } => {
+                legs.clear();
                 for lane in [ICE, DTLS, AUDIO] {
                     now(lane, "", Mood::Idle);
                 }
@@ -153,10 +163,12 @@ fn note(changes: &mut Changes, event: &Event) {
         EventKind::Log { target, text, .. } if target.starts_with("ringtrue::call") => {
             if let Some(state) = field(text, "call call=", " to=", " input=") {
                 now(CALL, state, call_mood(state));
-            } else if text.starts_with("ICE state ")
-                && let Some((_, state)) = text.rsplit_once(" state=")
+            } else if let Some(fields) = text.strip_prefix("ICE state ")
+                && let Some((leg, state)) = fields.rsplit_once(" state=")
             {
-                now(ICE, &state.to_lowercase(), ice_mood(state));
+                legs.insert(leg.to_owned(), state.to_lowercase());
+                let (state, mood) = of_legs(legs);
+                now(ICE, state, mood);
             }
         }
         _ => {}
@@ -178,12 +190,16 @@ fn call_mood(state: &str) -> Mood {
     }
 }
 
-fn ice_mood(state: &str) -> Mood {
-    match state {
-        "Connected" | "Completed" => Mood::Good,
-        "Disconnected" | "Failed" => Mood::Bad,
-        "Closed" => Mood::Idle,
-        _ => Mood::Working,
+/// The state of a call's connections together: it goes on over one while others are tried.
+fn of_legs(legs: &Legs) -> (&'static str, Mood) {
+    let any = |state: &str| legs.values().any(|leg| leg == state);
+    match (any("connected") || any("completed"), any("checking")) {
+        (true, true) => ("connected, trying another path", Mood::Good),
+        (true, false) => ("connected", Mood::Good),
+        (false, true) => ("checking", Mood::Working),
+        (false, false) if any("disconnected") => ("disconnected", Mood::Bad),
+        (false, false) if any("failed") => ("failed", Mood::Bad),
+        (false, false) => ("", Mood::Idle),
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Stretch {
 
 impl fmt::Display for Stretch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lasting = (self.end - self.begin + PACKET).as_secs_f64();
+        let lasting = (self.end.saturating_sub(self.begin) + PACKET).as_secs_f64();
         let rate = (self.packets as f64 / lasting).round();
         write!(formatter, "SRTP {rate}/s, {} packets", self.packets)?;
         if self.dropped > 0 {
@@ -185,7 +185,7 @@ fn direction(from: String, to: String, mut passages: Vec<Passage>) -> Direction 
     passages.sort_by_key(|passage| passage.sent);
     let first = passages.first().map_or(Duration::ZERO, |first| first.sent);
     let last = passages.last().map_or(Duration::ZERO, |last| last.sent);
-    let seconds = (last - first).as_secs();
+    let seconds = last.saturating_sub(first).as_secs();
     let per_point = seconds.div_ceil(u64::from(POINTS_MAX)).max(1);
     let window = Duration::from_secs(per_point);
     let mut jitter = InterarrivalJitter::default();
@@ -224,7 +224,7 @@ fn point(at: Duration, inside: &[Passage], jitter: Option<Duration>) -> Option<P
     let sent = u32::try_from(inside.len()).ok().filter(|sent| *sent > 0)?;
     let ways: Vec<Duration> = inside
         .iter()
-        .filter_map(|passage| Some(passage.arrived? - passage.sent))
+        .filter_map(|passage| passage.arrived?.checked_sub(passage.sent))
         .collect();
     let lost = sent - u32::try_from(ways.len()).unwrap_or(sent);
     let arrived = sent - lost;
