@@ -8,6 +8,8 @@ pub(crate) mod lanes;
 pub(crate) mod media;
 pub(crate) mod messages;
 pub(crate) mod pairs;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

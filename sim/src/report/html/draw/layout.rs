@@ -296,3 +296,71 @@ fn cut(text: String) -> String {
     let begin: String = text.chars().take(LETTERS_MAX - 1).collect();
     format!("{begin}…")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::model::content::Topic;
+    use super::*;
+    use crate::scenario::Scenario;
+
+    /// Seven columns, between which these arrows go: when, from and to.
+    fn model(arrows: &[(u64, f64, f64)]) -> Model<'static> {
+        const TEXT: &str = "about = \"Two.\"\n[network.a]\n[network.b]\n[peer.alice]\nnetwork = \"a\"\n\
+                            [peer.bob]\nnetwork = \"b\"\n";
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/x.toml");
+        let scenario = Scenario::parse(&file, TEXT).unwrap_or_else(|error| panic!("{error:?}"));
+        let mut model = Model::of(&scenario, &[]);
+        model.ladder.items = arrows
+            .iter()
+            .enumerate()
+            .map(|(index, (at, from, to))| Item {
+                index,
+                at: Duration::from_millis(*at),
+                what: What::Arrow(Arrow {
+                    topic: Topic::Checks,
+                    label: "check".to_owned(),
+                    from: *from,
+                    to: *to,
+                    count: 1,
+                    last: Duration::from_millis(*at),
+                    travel: None,
+                    dropped: None,
+                    fields: None,
+                    journeys: Vec::new(),
+                }),
+            })
+            .collect();
+        model
+    }
+
+    fn rows(arrows: &[(u64, f64, f64)]) -> Vec<f64> {
+        let layout = Layout::of(&model(arrows));
+        layout.placed.iter().map(|placed| placed.y).collect()
+    }
+
+    #[test]
+    fn arrows_of_one_moment_share_a_row_where_they_do_not_cover_each_other() {
+        let rows = rows(&[(0, 0.0, 1.0), (0, 3.0, 2.0), (0, 0.0, 2.0)]);
+        assert!((rows[0] - rows[1]).abs() < 1e-9, "{rows:?}");
+        assert!(rows[2] > rows[0], "{rows:?}");
+    }
+
+    #[test]
+    fn what_is_later_stands_lower() {
+        let rows = rows(&[(0, 0.0, 1.0), (5, 0.0, 1.0), (70_000, 0.0, 1.0)]);
+        assert!(rows[0] < rows[1] && rows[1] < rows[2], "{rows:?}");
+    }
+
+    #[test]
+    fn a_pause_is_marked_and_costs_little_room() {
+        let layout = Layout::of(&model(&[(0, 0.0, 1.0), (70_000, 0.0, 1.0)]));
+        let [pause] = layout.pauses.as_slice() else {
+            panic!("{:?}", layout.pauses);
+        };
+        assert_eq!(pause.lasting, Duration::from_secs(70));
+        assert!(layout.height < 200.0, "{}", layout.height);
+        let half = layout.y_of(Duration::from_secs(35));
+        let placed = &layout.placed;
+        assert!(placed[0].y < half && half < placed[1].y, "{half}");
+    }
+}

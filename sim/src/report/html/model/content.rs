@@ -235,3 +235,80 @@ fn handshake_name(kind: Option<u8>) -> &'static str {
         _ => "handshake",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::datagram;
+    use super::*;
+
+    #[track_caller]
+    fn check(payload: &[u8], topic: Topic, label: &str) {
+        let packet = datagram("192.0.2.1:1", "192.0.2.2:2", payload);
+        let content = Content::of(&packet, Stream::Signaling);
+        assert_eq!((content.topic, content.label.as_str()), (topic, label));
+    }
+
+    /// A record of DTLS with this type, epoch and body.
+    fn record(kind: u8, epoch: u8, body: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(body.len()).expect("a short body");
+        let mut record = vec![kind, 254, 253, 0, epoch, 0, 0, 0, 0, 0, 0, 0, length];
+        record.extend(body);
+        record
+    }
+
+    /// A STUN message of this type with one attribute.
+    fn message(kind: u16, attribute: u16, value: [u8; 4]) -> Vec<u8> {
+        let mut message = kind.to_be_bytes().to_vec();
+        message.extend([0, 8, 0x21, 0x12, 0xa4, 0x42]);
+        message.extend([7; 12]);
+        message.extend(attribute.to_be_bytes());
+        message.extend([0, 4]);
+        message.extend(value);
+        message
+    }
+
+    #[test]
+    fn flights_of_dtls_are_called_by_their_first_and_last_message() {
+        check(&record(22, 0, &[1]), Topic::Dtls, "DTLS ClientHello");
+        let mut flight = record(22, 0, &[2]);
+        flight.extend(record(22, 0, &[11]));
+        flight.extend(record(22, 0, &[14]));
+        check(&flight, Topic::Dtls, "DTLS ServerHello … ServerHelloDone");
+        let mut last = record(20, 0, &[1]);
+        last.extend(record(22, 1, &[9, 9]));
+        check(&last, Topic::Dtls, "DTLS ChangeCipherSpec … Finished");
+    }
+
+    #[test]
+    fn a_record_that_is_cut_short_has_a_name_too() {
+        check(&[22, 254, 253], Topic::Dtls, "DTLS record");
+        check(&record(22, 0, &[1])[..13], Topic::Dtls, "DTLS handshake");
+    }
+
+    #[test]
+    fn audio_is_told_from_its_reports() {
+        check(&[0x80, 111, 0, 1], Topic::Media, "SRTP");
+        check(&[0x80, 200, 0, 1], Topic::Media, "SRTCP");
+    }
+
+    #[test]
+    fn checks_are_told_from_what_servers_are_asked() {
+        check(&message(0x0001, USERNAME, *b"a:bc"), Topic::Checks, "check");
+        check(
+            &message(0x0001, 0x8022, *b"soft"),
+            Topic::Turn,
+            "STUN binding",
+        );
+        check(
+            &message(0x0001, USE_CANDIDATE, [0; 4]),
+            Topic::Checks,
+            "check nominates",
+        );
+    }
+
+    #[test]
+    fn a_refusal_has_its_number() {
+        let refused = message(0x0113, ERROR_CODE, [0, 0, 4, 1]);
+        check(&refused, Topic::Turn, "Allocate refused 401");
+    }
+}

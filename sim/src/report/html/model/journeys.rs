@@ -220,3 +220,91 @@ fn stream_of(packet: &PacketSummary, columns: &Columns) -> Stream {
         Stream::Signaling
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{columns, datagram, event};
+    use super::*;
+
+    const INSIDE: &str = "192.168.1.2:5000";
+    const OUTSIDE: &str = "203.0.113.1:40000";
+    const SERVER: &str = "192.0.2.2:3478";
+
+    /// What became of each packet: when it was sent, and when and why it ended.
+    #[track_caller]
+    fn check(events: &[Event], expected: &[(u64, Option<u64>, Option<&str>)]) {
+        let journeys = of(events, &columns(events));
+        let milliseconds = |at: Duration| u64::try_from(at.as_millis()).expect("a short run");
+        let seen: Vec<_> = journeys
+            .iter()
+            .map(|journey| {
+                let end = journey.end.map(|end| milliseconds(end.hop.at));
+                (milliseconds(journey.at()), end, journey.cause())
+            })
+            .collect();
+        assert_eq!(seen, expected);
+    }
+
+    fn sent(at: u64, payload: &[u8]) -> Event {
+        let packet = datagram(INSIDE, SERVER, payload);
+        event(at, "alice", EventKind::PacketSent(packet))
+    }
+
+    fn delivered(at: u64, payload: &[u8]) -> Event {
+        let packet = datagram(OUTSIDE, SERVER, payload);
+        event(at, "stun.l.google.com", EventKind::PacketDelivered(packet))
+    }
+
+    #[test]
+    fn a_packet_is_known_again_behind_a_gateway() {
+        check(
+            &[sent(1, b"one"), delivered(26, b"one")],
+            &[(1, Some(26), None)],
+        );
+    }
+
+    #[test]
+    fn equal_packets_end_in_the_order_in_which_they_were_sent() {
+        check(
+            &[sent(1, b"one"), sent(2, b"one"), delivered(26, b"one")],
+            &[(1, Some(26), None), (2, None, None)],
+        );
+    }
+
+    #[test]
+    fn a_drop_has_its_cause() {
+        let packet = datagram(OUTSIDE, SERVER, b"one");
+        let cause = "nat: filtered".to_owned();
+        let drop = EventKind::PacketDropped { packet, cause };
+        check(
+            &[sent(1, b"one"), event(9, "gateway home-b", drop)],
+            &[(1, Some(9), Some("nat: filtered"))],
+        );
+    }
+
+    #[test]
+    fn what_nobody_sent_begins_where_it_is_seen() {
+        check(&[delivered(26, b"one")], &[(26, Some(26), None)]);
+    }
+
+    #[test]
+    fn a_segment_without_data_is_told_from_that_of_another_connection() {
+        let segment = |source: &str, destination: &str| PacketSummary {
+            protocol: Protocol::Tcp,
+            ..datagram(source, destination, b"")
+        };
+        let alice = segment(INSIDE, "192.0.2.1:80");
+        let other = segment("203.0.113.2:40000", "192.0.2.9:80");
+        check(
+            &[
+                event(1, "alice", EventKind::PacketSent(alice)),
+                event(
+                    9,
+                    "signaling.ringtrue.example",
+                    EventKind::PacketDelivered(other),
+                ),
+            ],
+            &[(1, None, None), (9, Some(9), None)],
+        );
+    }
+}

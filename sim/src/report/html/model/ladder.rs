@@ -87,6 +87,14 @@ pub(crate) struct Arrow {
     pub(crate) journeys: Vec<usize>,
 }
 
+impl Arrow {
+    /// Whether it stands for a bar of audio.
+    #[cfg(test)]
+    pub(crate) fn is_bar(&self) -> bool {
+        self.topic == Topic::Media && self.dropped.is_none()
+    }
+}
+
 /// Why packets reached no host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct Drop {
@@ -174,15 +182,10 @@ fn arrows(journeys: &[Journey<'_>], columns: &Columns, coarseness: u32) -> Vec<I
     let mut items: Vec<Item> = Vec::new();
     let mut open: BTreeMap<Alike, Open> = BTreeMap::new();
     for (number, journey) in journeys.iter().enumerate() {
-        let dropped = dropped(journey);
-        let is_shown = match journey.content.weight {
-            Weight::Shown => true,
-            Weight::Carrier => dropped.is_some() || journey.attempt > 0,
-            Weight::Audio => dropped.is_some(),
-        };
-        if !is_shown {
+        if !is_shown(journey) {
             continue;
         }
+        let dropped = dropped(journey);
         let Some((from, to)) = ends(journey, columns) else {
             continue;
         };
@@ -239,6 +242,16 @@ fn arrows(journeys: &[Journey<'_>], columns: &Columns, coarseness: u32) -> Vec<I
         });
     }
     items
+}
+
+/// Whether a packet belongs to an arrow, and not only to a bar or a message.
+fn is_shown(journey: &Journey<'_>) -> bool {
+    let is_dropped = journey.cause().is_some();
+    match journey.content.weight {
+        Weight::Shown => true,
+        Weight::Carrier => is_dropped || journey.attempt > 0,
+        Weight::Audio => is_dropped,
+    }
 }
 
 fn add_to(item: &mut Item, journey: usize, at: Duration) {
@@ -394,16 +407,72 @@ fn summarised(journeys: &[Journey<'_>], items: &[Item]) -> Summarised {
         _ => None,
     });
     let folded = arrows.clone().map(|arrow| arrow.count - 1).sum();
-    let count = |weight, topic: Option<Topic>| {
-        let is_it = |journey: &&Journey<'_>| {
-            journey.content.weight == weight && topic.is_none_or(|it| journey.content.topic == it)
-        };
+    let count = |weight| {
+        let is_it = |journey: &&Journey<'_>| journey.content.weight == weight && !is_shown(journey);
         journeys.iter().filter(is_it).count()
     };
     Summarised {
-        media: count(Weight::Audio, None),
-        segments: count(Weight::Carrier, None),
+        media: count(Weight::Audio),
+        segments: count(Weight::Carrier),
         folded,
         packets: journeys.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{columns, datagram, event};
+    use super::super::{journeys, messages};
+    use super::*;
+
+    /// A check that is sent at these moments, and what the arrows are: when they begin and how many packets
+    /// they stand for.
+    #[track_caller]
+    fn check(sent_ms: &[u64], arrows: &[(u64, usize)]) {
+        let keepalive = [0x00, 0x11, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+        let mut events = Vec::new();
+        for (number, at) in sent_ms.iter().enumerate() {
+            let mut payload = keepalive.to_vec();
+            payload.extend([u8::try_from(number).expect("a few"); 12]);
+            let packet = datagram("192.168.1.2:5000", "203.0.113.2:6000", &payload);
+            events.push(event(*at, "alice", EventKind::PacketSent(packet)));
+        }
+        let columns = columns(&events);
+        let journeys = journeys::of(&events, &columns);
+        let messages = messages::of(&events, &journeys);
+        let ladder = Ladder::of(&events, &columns, &journeys, &messages);
+        let seen: Vec<(u64, usize)> = ladder
+            .items
+            .iter()
+            .map(|item| match &item.what {
+                What::Arrow(arrow) => {
+                    let at = u64::try_from(item.at.as_millis()).expect("a short run");
+                    (at, arrow.count)
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(seen, arrows);
+    }
+
+    #[test]
+    fn what_is_alike_and_close_is_one_arrow() {
+        check(&[0, 10, 200], &[(0, 3)]);
+    }
+
+    #[test]
+    fn the_longer_it_goes_on_the_more_is_folded() {
+        check(
+            &[0, 400, 800, 1200, 1600, 2000],
+            &[(0, 1), (400, 2), (1200, 3)],
+        );
+    }
+
+    #[test]
+    fn what_comes_after_a_long_pause_is_news() {
+        check(
+            &[0, 400, 60_000, 60_400],
+            &[(0, 1), (400, 1), (60_000, 1), (60_400, 1)],
+        );
     }
 }

@@ -253,3 +253,95 @@ fn spans(changes: Vec<(Duration, String, Mood)>, end: Duration) -> Vec<Span> {
     spans.retain(|span| !span.state.is_empty() && span.from < span.to);
     spans
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{columns, event, line};
+    use super::*;
+
+    const CALL_TARGET: &str = "ringtrue::call::session";
+
+    #[track_caller]
+    fn check(events: &[Event], lane: usize, expected: &[(u64, u64, &str)]) {
+        let peers = ["alice".to_owned(), "bob".to_owned()];
+        let lanes = of(events, &[], &columns(events), &peers);
+        let seen: Vec<(u64, u64, &str)> = lanes[0].lanes[lane]
+            .spans
+            .iter()
+            .map(|span| {
+                let milliseconds = |at: Duration| u64::try_from(at.as_millis()).expect("short");
+                (
+                    milliseconds(span.from),
+                    milliseconds(span.to),
+                    span.state.as_str(),
+                )
+            })
+            .collect();
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_state_lasts_until_the_next_one() {
+        let events = [
+            event(0, "alice", EventKind::App(AppEvent::Started)),
+            event(160, "alice", EventKind::App(AppEvent::SignalingConnected)),
+            event(900, "alice", EventKind::App(AppEvent::Killed)),
+            event(1000, "bob", EventKind::App(AppEvent::Started)),
+        ];
+        check(
+            &events,
+            SIGNALING,
+            &[(0, 160, "connecting"), (160, 900, "connected")],
+        );
+        check(&events, APP, &[(0, 900, "running"), (900, 1000, "killed")]);
+        check(&events, CALL, &[]);
+    }
+
+    #[test]
+    fn a_second_connection_does_not_hide_that_the_first_one_is_there() {
+        let state = |at, leg, state| {
+            let text = format!("ICE state call=c1 leg=LegId({leg}) state={state}");
+            line(at, "alice", CALL_TARGET, &text)
+        };
+        let events = [
+            state(10, 0, "Checking"),
+            state(20, 0, "Connected"),
+            state(30, 1, "Checking"),
+            state(40, 1, "Failed"),
+            state(50, 0, "Closed"),
+            event(60, "bob", EventKind::Timer),
+        ];
+        check(
+            &events,
+            ICE,
+            &[
+                (10, 20, "checking"),
+                (20, 30, "connected"),
+                (30, 40, "connected, trying another path"),
+                (40, 50, "connected"),
+                (50, 60, "failed"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_call_goes_by_the_states_of_its_table() {
+        let text = "call call=c1 from=calling to=remote ringing input=RemoteRinging";
+        let events = [
+            event(
+                0,
+                "alice",
+                EventKind::App(AppEvent::Calling {
+                    callee: "bob".into(),
+                }),
+            ),
+            line(260, "alice", CALL_TARGET, text),
+            event(300, "bob", EventKind::Timer),
+        ];
+        check(
+            &events,
+            CALL,
+            &[(0, 260, "calling"), (260, 300, "remote ringing")],
+        );
+    }
+}

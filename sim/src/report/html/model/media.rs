@@ -265,3 +265,59 @@ fn milliseconds(duration: Duration) -> f64 {
 fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Packets sent every 20 ms, of which those with `false` are lost; the others take 40 ms.
+    fn passages(arrived: &[bool]) -> Vec<Passage> {
+        let sent = (0..).map(|number: u32| (number, PACKET * number));
+        let passages = sent.zip(arrived).map(|((number, sent), arrived)| Passage {
+            sent,
+            arrived: arrived.then(|| sent + Duration::from_millis(40)),
+            timestamp: number * 960,
+        });
+        passages.collect()
+    }
+
+    #[track_caller]
+    fn check_bursts(arrived: &[bool], ratio: f64) {
+        let seen = burst_ratio(&passages(arrived));
+        assert!((seen - ratio).abs() < 1e-9, "{seen}");
+    }
+
+    #[test]
+    fn losses_in_a_row_are_a_burst() {
+        check_bursts(&[true, true, true, true], 1.0);
+        check_bursts(&[false, false], 1.0);
+        check_bursts(&[true, false, true, true], 0.75);
+        check_bursts(&[true, false, false, true], 1.0);
+        check_bursts(&[false, false, false, true], 0.75);
+    }
+
+    #[test]
+    fn each_second_has_its_loss_and_an_even_stream_has_no_jitter() {
+        let mut arrived = vec![true; 100];
+        arrived[60] = false;
+        arrived[61] = false;
+        let direction = direction("alice".into(), "bob".into(), passages(&arrived));
+        let loss: Vec<(u32, u32)> = direction
+            .points
+            .iter()
+            .map(|point| (point.sent, point.lost))
+            .collect();
+        assert_eq!(loss, [(50, 0), (50, 2)]);
+        let second = direction.points[1];
+        assert_eq!((second.jitter_ms, second.delay_ms), (Some(0.0), Some(40.0)));
+        assert!(second.opinion < direction.points[0].opinion);
+    }
+
+    #[test]
+    fn a_long_call_has_no_more_points_than_a_chart_can_show() {
+        let arrived = vec![true; 50 * 60 * 10];
+        let direction = direction("alice".into(), "bob".into(), passages(&arrived));
+        assert_eq!(direction.window, Duration::from_secs(5));
+        assert_eq!(direction.points.len(), 120);
+    }
+}

@@ -243,3 +243,49 @@ fn unmasked(frame: &[u8]) -> Option<Vec<u8>> {
     let bytes = masked.iter().zip(mask.iter().cycle());
     Some(bytes.map(|(byte, mask)| byte ^ mask).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: &[u8] =
+        br#"42["call",{"from":"alice","body":{"type":"candidate","candidate":"candidate:1"}}]"#;
+
+    #[test]
+    fn a_message_is_found_in_the_frames_of_both_ways() {
+        let found = Some(("candidate".to_owned(), "candidate:1".to_owned()));
+        let length = u8::try_from(EVENT.len()).expect("a short event");
+        let mut plain = vec![0x81, length];
+        plain.extend(EVENT);
+        assert_eq!(message_in(&plain), found);
+
+        let mask = [1, 2, 3, 4];
+        let mut masked = vec![0x81, 0x80 | length];
+        masked.extend(mask);
+        let bytes = EVENT.iter().zip(mask.iter().cycle());
+        masked.extend(bytes.map(|(byte, mask)| byte ^ mask));
+        assert_eq!(message_in(&masked), found);
+    }
+
+    #[test]
+    fn what_holds_no_message_gives_none() {
+        for frame in [
+            &b""[..],
+            b"\x81",
+            b"\x81\x01",
+            b"\x81\x013",
+            b"42[\"call\",",
+            b"[\"x\"]",
+        ] {
+            assert_eq!(message_in(frame), None, "{frame:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_names_its_candidate_to_the_end() {
+        let fields = "call=c1 ufrag=ab candidate=candidate:1 1 udp 9 192.0.2.1 1 typ host";
+        let candidate = "candidate:1 1 udp 9 192.0.2.1 1 typ host";
+        assert_eq!(candidate_of(fields), candidate);
+        assert_eq!(candidate_of("call=c1 ufrag=ab"), "");
+    }
+}

@@ -253,3 +253,48 @@ fn addresses(candidate: &str) -> Vec<(SocketAddr, &str)> {
     let base = address(after("raddr"), after("rport")).filter(|_| kind == "srflx");
     own.into_iter().chain(base).map(|it| (it, kind)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(candidate: &str, expected: &[(&str, &str)]) {
+        let seen = addresses(candidate);
+        let seen: Vec<(String, &str)> = seen
+            .into_iter()
+            .map(|(address, kind)| (address.to_string(), kind))
+            .collect();
+        let expected: Vec<(String, &str)> = expected
+            .iter()
+            .map(|(address, kind)| ((*address).to_owned(), *kind))
+            .collect();
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_reflexive_candidate_names_its_base_and_a_relayed_one_does_not() {
+        check(
+            "candidate:1 1 udp 2130706431 192.168.1.2 49152 typ host",
+            &[("192.168.1.2:49152", "host")],
+        );
+        check(
+            "candidate:2 1 udp 1694498815 203.0.113.1 59168 typ srflx raddr 192.168.1.2 rport 49154",
+            &[
+                ("203.0.113.1:59168", "srflx"),
+                ("192.168.1.2:49154", "srflx"),
+            ],
+        );
+        check(
+            "candidate:3 1 udp 16777215 192.0.2.4 49152 typ relay raddr 192.168.1.2 rport 49157",
+            &[("192.0.2.4:49152", "relay")],
+        );
+    }
+
+    #[test]
+    fn what_is_no_candidate_names_nothing() {
+        check("", &[]);
+        check("candidate:1 1 udp many 192.0.2.1 port typ host", &[]);
+        check("candidate:1 1 udp 9 name.local 54400 typ host", &[]);
+    }
+}
