@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the client against the real Socket.IO servers, and the real clients against the relay:
+# Runs the client against the real Socket.IO servers, the real clients against the relay, and the page of a run
+# in a real browser:
 # tests/interop/run.sh [NAME-OF-A-TEST...]
 #
 # Installs what is missing, then hands over to the test binary, which starts its peers and stops them.
@@ -34,10 +35,13 @@ need "npm" "npm" npm --version
 need "Python 3.9 or later with venv" "python3 python3-venv" \
     python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 9))'
 
-node_peers=tests/interop/node
-if ! [ "$node_peers/node_modules/.package-lock.json" -nt "$node_peers/package-lock.json" ]; then
-    npm ci --prefix "$node_peers" --no-audit --no-fund --loglevel=error
-fi
+need "Chromium" "chromium" chromium --version
+
+for node_peers in tests/interop/node tests/interop/browser; do
+    if ! [ "$node_peers/node_modules/.package-lock.json" -nt "$node_peers/package-lock.json" ]; then
+        npm ci --prefix "$node_peers" --no-audit --no-fund --loglevel=error
+    fi
+done
 
 python_peers=tests/interop/python
 venv=target/interop/venv
@@ -51,6 +55,8 @@ fi
 cargo build --locked --test interop
 
 export RINGTRUE_INTEROP_NODE=node
+RINGTRUE_CHROMIUM="$(command -v chromium)"
+export RINGTRUE_CHROMIUM
 export RINGTRUE_INTEROP_PYTHON="$PWD/$venv/bin/python"
 # Tests mostly wait, so that many at a time fit on few cores. They are in the background, so that an
 # interrupt reaches the trap at once. The peers end with the test binary, whichever way that ends: they

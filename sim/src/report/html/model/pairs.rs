@@ -63,6 +63,8 @@ type Ends = (String, SocketAddr, SocketAddr);
 struct Known<'a> {
     /// What each peer has said of its own addresses.
     said: BTreeMap<(&'a str, SocketAddr), &'a str>,
+    /// The same by the addresses that checks are sent from, which others are not told.
+    bases: BTreeMap<(&'a str, SocketAddr), &'a str>,
     /// What each peer has from its relay, by its own socket and the relay's address.
     relayed: BTreeMap<(SocketAddr, SocketAddr), SocketAddr>,
     channels: BTreeMap<(SocketAddr, SocketAddr, u16), SocketAddr>,
@@ -76,8 +78,9 @@ pub(crate) fn of(
 ) -> Vec<Pair> {
     let mut known = Known::default();
     for message in messages.iter().filter(|it| it.way == Way::Sent) {
-        for (address, kind) in addresses(candidate_of(message.fields)) {
-            known.said.entry((message.host, address)).or_insert(kind);
+        if let Some((told, base, kind)) = addresses(candidate_of(message.fields)) {
+            known.said.entry((message.host, told)).or_insert(kind);
+            known.bases.entry((message.host, base)).or_insert(kind);
         }
     }
     let mut pairs: BTreeMap<Ends, Pair> = BTreeMap::new();
@@ -204,7 +207,7 @@ impl Known<'_> {
     }
 
     fn candidate(&self, peer: &str, address: SocketAddr, is_relayed: bool) -> Candidate {
-        let said = self.said.get(&(peer, address)).copied();
+        let said = self.bases.get(&(peer, address)).copied();
         let kind = if is_relayed {
             "relay"
         } else {
@@ -219,10 +222,8 @@ impl Known<'_> {
     /// A candidate of somebody else: what nobody has said of an address, checks have shown.
     fn remote(&self, peer: &str, address: SocketAddr) -> Candidate {
         let mut said = self.said.iter();
-        let kind = said.find_map(|((host, said), kind)| {
-            // What stands behind a server reflexive address cannot be seen from outside.
-            (*host != peer && *said == address).then_some(*kind)
-        });
+        let kind = said
+            .find_map(|((host, said), kind)| (*host != peer && *said == address).then_some(*kind));
         Candidate {
             kind: kind.unwrap_or("prflx").to_owned(),
             address,
@@ -235,9 +236,9 @@ fn bound(message: &Stun<'_>) -> Option<(u16, SocketAddr)> {
     is_bind.then(|| Some((message.channel()?, message.peer()?)))?
 }
 
-/// The addresses that a candidate line names, each with its type: for a server reflexive one its base too,
-/// which is what checks are sent from (RFC 8445 section 5.1.1.2).
-fn addresses(candidate: &str) -> Vec<(SocketAddr, &str)> {
+/// The address that a candidate line names, the one that its checks are sent from, and its type. The two
+/// addresses differ for a server reflexive candidate (RFC 8445 section 5.1.1.2).
+fn addresses(candidate: &str) -> Option<(SocketAddr, SocketAddr, &str)> {
     let words: Vec<&str> = candidate.split(' ').collect();
     let after = |word: &str| {
         let place = words.iter().position(|it| *it == word)?;
@@ -246,12 +247,10 @@ fn addresses(candidate: &str) -> Vec<(SocketAddr, &str)> {
     let address = |ip: Option<&str>, port: Option<&str>| -> Option<SocketAddr> {
         Some(SocketAddr::new(ip?.parse().ok()?, port?.parse().ok()?))
     };
-    let Some(kind) = after("typ") else {
-        return Vec::new();
-    };
-    let own = address(words.get(4).copied(), words.get(5).copied());
+    let kind = after("typ")?;
+    let told = address(words.get(4).copied(), words.get(5).copied())?;
     let base = address(after("raddr"), after("rport")).filter(|_| kind == "srflx");
-    own.into_iter().chain(base).map(|it| (it, kind)).collect()
+    Some((told, base.unwrap_or(told), kind))
 }
 
 #[cfg(test)]
@@ -259,42 +258,34 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(candidate: &str, expected: &[(&str, &str)]) {
+    fn check(candidate: &str, expected: Option<(&str, &str, &str)>) {
         let seen = addresses(candidate);
-        let seen: Vec<(String, &str)> = seen
-            .into_iter()
-            .map(|(address, kind)| (address.to_string(), kind))
-            .collect();
-        let expected: Vec<(String, &str)> = expected
-            .iter()
-            .map(|(address, kind)| ((*address).to_owned(), *kind))
-            .collect();
+        let seen = seen.map(|(told, base, kind)| (told.to_string(), base.to_string(), kind));
+        let seen = seen.as_ref();
+        let seen = seen.map(|(told, base, kind)| (told.as_str(), base.as_str(), *kind));
         assert_eq!(seen, expected);
     }
 
     #[test]
-    fn a_reflexive_candidate_names_its_base_and_a_relayed_one_does_not() {
+    fn only_a_reflexive_candidate_is_checked_from_elsewhere() {
         check(
             "candidate:1 1 udp 2130706431 192.168.1.2 49152 typ host",
-            &[("192.168.1.2:49152", "host")],
+            Some(("192.168.1.2:49152", "192.168.1.2:49152", "host")),
         );
         check(
             "candidate:2 1 udp 1694498815 203.0.113.1 59168 typ srflx raddr 192.168.1.2 rport 49154",
-            &[
-                ("203.0.113.1:59168", "srflx"),
-                ("192.168.1.2:49154", "srflx"),
-            ],
+            Some(("203.0.113.1:59168", "192.168.1.2:49154", "srflx")),
         );
         check(
             "candidate:3 1 udp 16777215 192.0.2.4 49152 typ relay raddr 192.168.1.2 rport 49157",
-            &[("192.0.2.4:49152", "relay")],
+            Some(("192.0.2.4:49152", "192.0.2.4:49152", "relay")),
         );
     }
 
     #[test]
     fn what_is_no_candidate_names_nothing() {
-        check("", &[]);
-        check("candidate:1 1 udp many 192.0.2.1 port typ host", &[]);
-        check("candidate:1 1 udp 9 name.local 54400 typ host", &[]);
+        check("", None);
+        check("candidate:1 1 udp many 192.0.2.1 port typ host", None);
+        check("candidate:1 1 udp 9 name.local 54400 typ host", None);
     }
 }
