@@ -1,7 +1,5 @@
 //! The page of a run in a real browser.
 
-use std::env;
-use std::path::Path;
 use std::process::Command;
 
 use ringtrue_sim::report::html::render;
@@ -10,11 +8,12 @@ use ringtrue_sim::seed::Seed;
 use ringtrue_sim::trace::Recording;
 use ringtrue_sim::world::run::{RunOptions, run};
 
+use super::process::{beside, interpreter};
+
 #[test]
 fn the_page_of_a_run_works_in_a_browser() {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     // It has everything that a filter can hide: a fault, drops, relays, audio.
-    let file = top.join("scenarios/mobility/blackhole-one-way.toml");
+    let file = beside("../../scenarios/mobility/blackhole-one-way.toml");
     let scenario = Scenario::load(&file).unwrap_or_else(|error| panic!("{error:?}"));
     let recording = Recording::default();
     let options = RunOptions {
@@ -27,10 +26,9 @@ fn the_page_of_a_run_works_in_a_browser() {
     let html = render(&report, &scenario, &recording.take());
     std::fs::write(&page, html).expect("the directory is ours");
 
-    let node = env::var_os("RINGTRUE_INTEROP_NODE").expect("tests/interop/run.sh sets it");
-    let checked = Command::new(node)
+    let checked = Command::new(interpreter("RINGTRUE_INTEROP_NODE"))
         .arg("page.test.mjs")
-        .current_dir(top.join("tests/interop/browser"))
+        .current_dir(beside("browser"))
         .env("RINGTRUE_PAGE", &page)
         .output()
         .expect("Node.js starts");

@@ -63,7 +63,7 @@ impl<'a> Model<'a> {
             ladder: Ladder::of(events, &columns, &journeys, &messages),
             pairs: pairs::of(&journeys, &messages, &columns),
             lanes: lanes::of(events, &journeys, &columns, &peers),
-            directions: media::directions(&journeys, &columns),
+            directions: media::directions(events, &journeys, &columns),
             milestones: milestones(events),
             end: events.last().map_or(Duration::ZERO, |event| event.at),
             places: columns,

@@ -54,7 +54,9 @@ fn in_window(model: &Model<'_>, window: Window) -> String {
         .collect();
     if !faults.is_empty() {
         html.push_str("<div class=\"peer-lanes\"><h4>world</h4>\n");
-        html += &lane("faults", &faults, window);
+        for (number, row) in side_by_side(faults).iter().enumerate() {
+            html += &lane(if number == 0 { "faults" } else { "" }, row, window);
+        }
         html.push_str("</div>\n");
     }
     for peer in &model.lanes {
@@ -69,6 +71,19 @@ fn in_window(model: &Model<'_>, window: Window) -> String {
         html.push_str("</div>\n");
     }
     html + &axis(window)
+}
+
+/// Faults that are there at the same time stand below each other.
+fn side_by_side(faults: Vec<Span>) -> Vec<Vec<Span>> {
+    let mut rows: Vec<Vec<Span>> = Vec::new();
+    for fault in faults {
+        let is_free = |row: &&mut Vec<Span>| row.last().is_none_or(|last| last.to <= fault.from);
+        match rows.iter_mut().find(is_free) {
+            Some(row) => row.push(fault),
+            None => rows.push(vec![fault]),
+        }
+    }
+    rows
 }
 
 fn lane(name: &str, spans: &[Span], window: Window) -> String {

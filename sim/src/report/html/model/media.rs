@@ -13,6 +13,7 @@ use super::columns::{Columns, machine};
 use super::content::{Weight, is_report};
 use super::journeys::Journey;
 use crate::check::datagram::Datagram;
+use crate::trace::{AppEvent, Event, EventKind};
 
 /// Audio that pauses for longer is another bar.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -135,8 +136,13 @@ struct Passage {
     timestamp: u32,
 }
 
-/// How each peer is heard by the other one.
-pub(crate) fn directions(journeys: &[Journey<'_>], columns: &Columns) -> Vec<Direction> {
+/// How each peer is heard by the other one, while that one is in the call.
+pub(crate) fn directions(
+    events: &[Event],
+    journeys: &[Journey<'_>],
+    columns: &Columns,
+) -> Vec<Direction> {
+    let away = Away::of(events);
     let mut passages: BTreeMap<&[u8], (String, Option<String>, Passage)> = BTreeMap::new();
     for journey in journeys {
         if journey.content.weight != Weight::Audio {
@@ -174,11 +180,54 @@ pub(crate) fn directions(journeys: &[Journey<'_>], columns: &Columns) -> Vec<Dir
         *heard_by = heard_by.take().or(receiver);
         of_sender.push(passage);
     }
-    let directions = by_sender.into_iter().map(|(from, (to, passages))| {
+    let directions = by_sender.into_iter().map(|(from, (to, mut passages))| {
         let to = to.unwrap_or_else(|| "nobody".to_owned());
+        away.forgive(&to, &mut passages);
         direction(from, to, passages)
     });
     directions.collect()
+}
+
+/// From when to when each peer was in no call any more, and heard nothing by itself.
+#[derive(Debug, Default)]
+struct Away(BTreeMap<String, Vec<(Duration, Duration)>>);
+
+impl Away {
+    fn of(events: &[Event]) -> Self {
+        let mut away: BTreeMap<String, Vec<(Duration, Duration)>> = BTreeMap::new();
+        for event in events {
+            let times = away.entry(event.host.to_string()).or_default();
+            match event.kind {
+                EventKind::App(AppEvent::Ended { .. }) => times.push((event.at, Duration::MAX)),
+                EventKind::App(AppEvent::Answered | AppEvent::Resumed) => {
+                    if let Some((_, until)) = times.last_mut() {
+                        *until = event.at.min(*until);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Self(away)
+    }
+
+    /// Takes out what would have come to a peer that was away: nobody has lost it.
+    fn forgive(&self, peer: &str, passages: &mut Vec<Passage>) {
+        let ways = passages.iter().filter_map(Passage::way);
+        let longest = ways.max().unwrap_or_default();
+        let times = self.0.get(peer).map_or(&[][..], Vec::as_slice);
+        passages.retain(|passage| {
+            let due = passage.sent + longest;
+            let is_away = |(from, until): &(Duration, Duration)| (*from..*until).contains(&due);
+            passage.arrived.is_some() || !times.iter().any(is_away)
+        });
+    }
+}
+
+impl Passage {
+    /// How long it took, where it came.
+    fn way(&self) -> Option<Duration> {
+        self.arrived?.checked_sub(self.sent)
+    }
 }
 
 fn direction(from: String, to: String, mut passages: Vec<Passage>) -> Direction {
@@ -222,10 +271,7 @@ fn direction(from: String, to: String, mut passages: Vec<Passage>) -> Direction 
 /// What the packets of one window come to; `None` where there are none.
 fn point(at: Duration, inside: &[Passage], jitter: Option<Duration>) -> Option<Point> {
     let sent = u32::try_from(inside.len()).ok().filter(|sent| *sent > 0)?;
-    let ways: Vec<Duration> = inside
-        .iter()
-        .filter_map(|passage| passage.arrived?.checked_sub(passage.sent))
-        .collect();
+    let ways: Vec<Duration> = inside.iter().filter_map(Passage::way).collect();
     let lost = sent - u32::try_from(ways.len()).unwrap_or(sent);
     let arrived = sent - lost;
     let delay = (arrived > 0).then(|| ways.iter().sum::<Duration>() / arrived);
@@ -268,6 +314,9 @@ fn rounded(value: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use ringtrue::client::EndReason;
+
+    use super::super::tests::event;
     use super::*;
 
     /// Packets sent every 20 ms, of which those with `false` are lost; the others take 40 ms.
@@ -311,6 +360,22 @@ mod tests {
         let second = direction.points[1];
         assert_eq!((second.jitter_ms, second.delay_ms), (Some(0.0), Some(40.0)));
         assert!(second.opinion < direction.points[0].opinion);
+    }
+
+    #[test]
+    fn what_comes_to_who_has_hung_up_is_not_lost() {
+        let at = |milliseconds, app| event(milliseconds, "bob", EventKind::App(app));
+        let reason = EndReason::HungUp;
+        let events = [
+            at(0, AppEvent::Answered),
+            at(60, AppEvent::Ended { reason }),
+            at(100, AppEvent::Resumed),
+        ];
+        // Due at 40, 60, 80, 100 and 120 ms.
+        let mut passages = passages(&[true, false, false, false, false]);
+        Away::of(&events).forgive("bob", &mut passages);
+        let sent: Vec<u128> = passages.iter().map(|it| it.sent.as_millis()).collect();
+        assert_eq!(sent, [0, 60, 80]);
     }
 
     #[test]
