@@ -284,23 +284,11 @@ fn point(at: Duration, inside: &[Passage], jitter: Option<Duration>) -> Option<P
         delay_ms: delay.map(milliseconds),
         opinion: rounded(mean_opinion(
             f64::from(lost) / f64::from(sent),
-            burst_ratio(inside),
+            // Bursts show as windows that are worse than others.
+            1.0,
             mouth_to_ear,
         )),
     })
-}
-
-/// How much longer losses go on than single ones would by chance (ITU-T G.107 section 3.5).
-fn burst_ratio(inside: &[Passage]) -> f64 {
-    let lost: Vec<bool> = inside.iter().map(|it| it.arrived.is_none()).collect();
-    let losses = lost.iter().filter(|lost| **lost).count();
-    if losses == 0 || losses == lost.len() {
-        return 1.0;
-    }
-    let bursts = lost.chunk_by(|one, next| one == next);
-    let bursts = bursts.filter(|burst| burst[0]).count();
-    let mean_length = losses as f64 / bursts as f64;
-    mean_length * (1.0 - losses as f64 / lost.len() as f64)
 }
 
 fn milliseconds(duration: Duration) -> f64 {
@@ -328,21 +316,6 @@ mod tests {
             timestamp: number * 960,
         });
         passages.collect()
-    }
-
-    #[track_caller]
-    fn check_bursts(arrived: &[bool], ratio: f64) {
-        let seen = burst_ratio(&passages(arrived));
-        assert!((seen - ratio).abs() < 1e-9, "{seen}");
-    }
-
-    #[test]
-    fn losses_in_a_row_are_a_burst() {
-        check_bursts(&[true, true, true, true], 1.0);
-        check_bursts(&[false, false], 1.0);
-        check_bursts(&[true, false, true, true], 0.75);
-        check_bursts(&[true, false, false, true], 1.0);
-        check_bursts(&[false, false, false, true], 0.75);
     }
 
     #[test]
