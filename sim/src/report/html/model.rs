@@ -2,11 +2,13 @@
 
 pub(crate) mod columns;
 pub(crate) mod content;
+pub(crate) mod folding;
 pub(crate) mod journeys;
 pub(crate) mod ladder;
 pub(crate) mod lanes;
 pub(crate) mod media;
 pub(crate) mod messages;
+pub(crate) mod notes;
 pub(crate) mod pairs;
 #[cfg(test)]
 mod tests;
