@@ -2,6 +2,7 @@
 //! [`bundle`].
 
 pub mod bundle;
+pub mod html;
 pub mod matrix;
 pub mod text;
 pub mod timeline;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the client against the real Socket.IO servers, the real clients against the relay, and Wireshark's
-# tshark over the captures of runs:
+# Runs the client against the real Socket.IO servers, the real clients against the relay, Wireshark's tshark over
+# the captures of runs, and the page of a run in a real browser:
 # tests/interop/run.sh [NAME-OF-A-TEST...]
 #
 # Installs what is missing, then hands over to the test binary, which starts its peers and stops them.
@@ -37,10 +37,13 @@ need "Python 3.9 or later with venv" "python3 python3-venv" \
 # Older ones read secrets in captures too, but not all filters of the tests.
 need "tshark 4" "tshark" bash -c 'tshark --version | grep -q "^TShark (Wireshark) [4-9]"'
 
-node_peers=tests/interop/node
-if ! [ "$node_peers/node_modules/.package-lock.json" -nt "$node_peers/package-lock.json" ]; then
-    npm ci --prefix "$node_peers" --no-audit --no-fund --loglevel=error
-fi
+need "Chromium" "chromium" chromium --version
+
+for node_peers in tests/interop/node tests/interop/browser; do
+    if ! [ "$node_peers/node_modules/.package-lock.json" -nt "$node_peers/package-lock.json" ]; then
+        npm ci --prefix "$node_peers" --no-audit --no-fund --loglevel=error
+    fi
+done
 
 python_peers=tests/interop/python
 venv=target/interop/venv
@@ -55,6 +58,8 @@ cargo build --locked --test interop
 
 export RINGTRUE_INTEROP_NODE=node
 export RINGTRUE_INTEROP_TSHARK=tshark
+RINGTRUE_CHROMIUM="$(command -v chromium)"
+export RINGTRUE_CHROMIUM
 export RINGTRUE_INTEROP_PYTHON="$PWD/$venv/bin/python"
 # Tests mostly wait, so that many at a time fit on few cores. They are in the background, so that an
 # interrupt reaches the trap at once. The peers end with the test binary, whichever way that ends: they

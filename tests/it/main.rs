@@ -22,6 +22,7 @@ mod parity;
 mod probe;
 mod real_sockets;
 mod recovery;
+mod report_page;
 mod returns;
 mod scenario;
 mod serve;

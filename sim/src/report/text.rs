@@ -177,7 +177,7 @@ fn seconds(milliseconds: u64) -> String {
     format!("{}.{:03} s", milliseconds / 1000, milliseconds % 1000)
 }
 
-fn outcome_name(report: &Report) -> &'static str {
+pub(super) fn outcome_name(report: &Report) -> &'static str {
     match report.outcome {
         Outcome::AudioConnected => "audio connected",
         Outcome::Unreachable => "unreachable",
