@@ -21,6 +21,7 @@ mod progress;
 mod record;
 mod replay;
 mod run;
+mod schema;
 mod serve;
 mod shrink;
 
@@ -47,6 +48,7 @@ enum Command {
     Shrink(shrink::Arguments),
     Matrix(matrix::Arguments),
     Meta(meta::Arguments),
+    Schema(schema::Arguments),
     Serve(serve::Arguments),
     Call(call::Arguments),
     #[command(hide = true)]
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Shrink(arguments) => shrink::main(&arguments),
         Command::Matrix(arguments) => matrix::main(&arguments),
         Command::Meta(arguments) => meta::main(&arguments),
+        Command::Schema(arguments) => schema::main(&arguments),
         Command::Serve(arguments) => serve::main(&arguments),
         Command::Call(arguments) => call::main(&arguments),
         Command::Record(arguments) => record::main(&arguments),

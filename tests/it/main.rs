@@ -23,6 +23,7 @@ mod real_sockets;
 mod recovery;
 mod returns;
 mod scenario;
+mod schema;
 mod serve;
 mod shrinking;
 mod signaling;
