@@ -12,6 +12,7 @@ use crate::fuzz::seed_string::UnreadableError;
 use crate::scenario::{LoadError, LoadErrors, Rendering};
 use crate::world::run::SetupError;
 
+mod bench;
 mod call;
 mod case;
 mod fuzz;
@@ -48,6 +49,7 @@ enum Command {
     Shrink(shrink::Arguments),
     Matrix(matrix::Arguments),
     Meta(meta::Arguments),
+    Bench(bench::Arguments),
     Schema(schema::Arguments),
     Serve(serve::Arguments),
     Call(call::Arguments),
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Replay(arguments) => replay::main(&arguments),
         Command::Shrink(arguments) => shrink::main(&arguments),
         Command::Matrix(arguments) => matrix::main(&arguments),
+        Command::Bench(arguments) => bench::main(&arguments),
         Command::Meta(arguments) => meta::main(&arguments),
         Command::Schema(arguments) => schema::main(&arguments),
         Command::Serve(arguments) => serve::main(&arguments),

@@ -53,6 +53,7 @@
 //! | [`probe`] | what a STUN client can tell of the NAT that it is behind (RFC 5780) |
 //! | [`matrix`] | every kind of NAT against every other, each cell a scenario |
 //! | [`fuzz`] | failures: their classes, their least scenarios, and seed strings |
+//! | [`bench`] | what calls cost on this machine |
 //! | [`report`] | what came of a run, for people and for programs |
 //! | [`cli`] | the `ringtrue` command |
 //!
@@ -78,6 +79,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod determinism;

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module per topic.
 
+mod bench;
 mod calls;
 mod command_line;
 mod consent;
