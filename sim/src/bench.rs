@@ -87,7 +87,7 @@ impl Scale {
                 calls: 2,
                 long_calls: 1,
                 crowds: 1,
-                cases: 4,
+                cases: 2,
                 memory: 3,
             },
             Self::Standard => standard,
@@ -101,7 +101,7 @@ impl Scale {
     /// How many hosts there are in one world. The ratios need the second and the last.
     fn crowds(self) -> &'static [usize] {
         match self {
-            Self::Quick => &[2, 8, 64],
+            Self::Quick => &[2, 8, 16],
             Self::Standard | Self::Long => &[2, 8, 16, 32, 64],
         }
     }
@@ -119,38 +119,45 @@ pub fn measure(scale: Scale, mut ran: impl FnMut()) -> Result<Figures, BenchErro
     // First, while nothing else has been in the memory.
     let memory = memory_of(&short, counts.memory, &mut ran)?;
 
-    let (mut calls, mut on_turmoil) = (Vec::new(), Vec::new());
-    for seed in 1..=counts.calls {
-        calls.push(sample(&short, Seed::new(seed))?);
-        on_turmoil.push(turmoil::sample(&short, Seed::new(seed))?);
-        ran();
-    }
-    let mut long_calls = Vec::new();
-    for seed in 1..=counts.long_calls {
-        long_calls.push(sample(&long, Seed::new(seed))?);
-        ran();
-    }
+    let (call, turmoil_call) = compared(&short, counts.calls, &mut ran)?;
+    let (talk_60s, turmoil_talk_60s) = compared(&long, counts.long_calls, &mut ran)?;
     let idle_hosts = crowds(scale, |_| 1, &mut ran)?;
     let talking_hosts = crowds(scale, |hosts| hosts / 2, &mut ran)?;
     let campaign = throughputs(counts.cases, &mut ran)?;
 
-    let (call, turmoil) = (Cost::of(&calls), Cost::of(&on_turmoil));
     Ok(Figures {
         ratios: Ratios {
-            turmoil_to_ringtrue: turmoil.wall_median_ms / call.wall_median_ms,
-            hosts_64_to_8_idle: Crowd::last_to_second(&idle_hosts),
-            hosts_64_to_8_talking: Crowd::last_to_second(&talking_hosts),
+            turmoil_to_ringtrue_call: turmoil_call.to(&call),
+            turmoil_to_ringtrue_talk_60s: turmoil_talk_60s.to(&talk_60s),
+            hosts_most_to_8_idle: Crowd::last_to_second(&idle_hosts),
+            hosts_most_to_8_talking: Crowd::last_to_second(&talking_hosts),
             jobs_most_to_one: Throughput::last_to_first(&campaign),
         },
         build: Build::CURRENT,
         call,
-        talk_60s: Cost::of(&long_calls),
-        turmoil_call: turmoil,
+        talk_60s,
+        turmoil_call,
+        turmoil_talk_60s,
         idle_hosts,
         talking_hosts,
         campaign,
         memory,
     })
+}
+
+/// What a call costs here and on turmoil, measured in turn.
+fn compared(
+    scenario: &Scenario,
+    samples: u64,
+    ran: &mut impl FnMut(),
+) -> Result<(Cost, Cost), BenchError> {
+    let (mut here, mut on_turmoil) = (Vec::new(), Vec::new());
+    for seed in (1..=samples).map(Seed::new) {
+        here.push(sample(scenario, seed)?);
+        on_turmoil.push(turmoil::sample(scenario, seed)?);
+        ran();
+    }
+    Ok((Cost::of(&here), Cost::of(&on_turmoil)))
 }
 
 /// How long a run takes, and how long it is in virtual time.

@@ -60,16 +60,24 @@ fn every_figure_is_measured_and_every_key_documented() {
             .filter(|(place, _)| place.starts_with(of))
             .count()
     };
-    assert_eq!(count(".ratios."), 4);
-    for cost in [".call.", ".talk_60s.", ".turmoil_call."] {
+    assert_eq!(count(".ratios."), 5);
+    for cost in [
+        ".call.",
+        ".talk_60s.",
+        ".turmoil_call.",
+        ".turmoil_talk_60s.",
+    ] {
         assert_eq!(count(cost), 5, "{cost}");
     }
 
-    let ratio = &figures["ratios"]["turmoil_to_ringtrue"];
-    let wall = |cost: &str| figures[cost]["wall_median_ms"].as_f64().expect("a number");
-    let expected = wall("turmoil_call") / wall("call");
-    let difference = ratio.as_f64().expect("a number") - expected;
-    assert!(difference.abs() < 1e-6, "{ratio} is not {expected}");
+    for cost in ["call", "talk_60s"] {
+        let turmoil = format!("turmoil_{cost}");
+        let ratio = &figures["ratios"][format!("turmoil_to_ringtrue_{cost}")];
+        let wall = |cost: &str| figures[cost]["wall_median_ms"].as_f64().expect("a number");
+        let expected = wall(&turmoil) / wall(cost);
+        let difference = ratio.as_f64().expect("a number") - expected;
+        assert!(difference.abs() < 1e-6, "{ratio} is not {expected}");
+    }
     for (crowds, hosts_a_call) in [("idle_hosts", None), ("talking_hosts", Some(2))] {
         for crowd in figures[crowds].as_array().expect("a list") {
             let number = |key: &str| crowd[key].as_u64().expect("a number");

@@ -24,6 +24,8 @@ pub struct Figures {
     /// The call with 1 s of talk on plain turmoil 0.7: the same client, servers and delays, without the NATs,
     /// which turmoil does not have.
     pub turmoil_call: Cost,
+    /// The same with 60 s of talk.
+    pub turmoil_talk_60s: Cost,
     /// Worlds with more and more hosts, of which two talk and the others are connected to the signaling server.
     pub idle_hosts: Vec<Crowd>,
     /// Worlds with more and more hosts, all of which talk in pairs at the same time.
@@ -37,13 +39,16 @@ pub struct Figures {
 /// What depends little on the machine, since both sides of it do.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ratios {
-    /// How often the call fits into the time that it takes on turmoil 0.7: the median there by the median here,
-    /// measured in turn.
-    pub turmoil_to_ringtrue: f64,
-    /// What a call costs in a world of 64 hosts, by what it costs in one of 8, where two talk.
-    pub hosts_64_to_8_idle: f64,
+    /// How many times as long the call takes on turmoil 0.7: the median there by the median here, measured in
+    /// turn.
+    pub turmoil_to_ringtrue_call: f64,
+    /// The same of the call with 60 s of talk.
+    pub turmoil_to_ringtrue_talk_60s: f64,
+    /// What a call costs in the largest world, which has 64 hosts (16 where little is measured), by what it costs
+    /// in one of 8, where two talk.
+    pub hosts_most_to_8_idle: f64,
     /// The same where all talk in pairs.
-    pub hosts_64_to_8_talking: f64,
+    pub hosts_most_to_8_talking: f64,
     /// How many cases run in a second with a job for each core, by how many with one job.
     pub jobs_most_to_one: f64,
 }
@@ -141,6 +146,13 @@ impl Cost {
     }
 }
 
+impl Cost {
+    /// How many times as much this is as `other`, by the median.
+    pub(super) fn to(&self, other: &Self) -> f64 {
+        self.wall_median_ms / other.wall_median_ms
+    }
+}
+
 impl Crowd {
     pub(super) fn new(hosts: usize, calls: usize, run: Cost) -> Self {
         Self {
@@ -189,28 +201,29 @@ impl Memory {
 impl fmt::Display for Figures {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Ratios {
-            turmoil_to_ringtrue,
-            hosts_64_to_8_idle,
-            hosts_64_to_8_talking,
+            turmoil_to_ringtrue_call,
+            turmoil_to_ringtrue_talk_60s,
+            hosts_most_to_8_idle,
+            hosts_most_to_8_talking,
             jobs_most_to_one,
         } = self.ratios;
         let most_jobs = self.campaign.last().map_or(1, |most| most.jobs);
         writeln!(out, "ratios, which depend little on the machine")?;
         let ratio = |name: &str, value: f64| format!("  {name:<58}{value:>8.2}");
         let jobs = format!("cases/s with {} to cases/s with 1", count(most_jobs, "job"));
+        let most_hosts = self.idle_hosts.last().map_or(0, |most| most.hosts);
+        let among = |who| format!("a call among {most_hosts} hosts to one among 8, {who}");
         for (name, value) in [
             (
                 "a call on turmoil 0.7 to the same call here",
-                turmoil_to_ringtrue,
+                turmoil_to_ringtrue_call,
             ),
             (
-                "a call among 64 hosts to one among 8, of which two talk",
-                hosts_64_to_8_idle,
+                "a call with 60 s of talk on turmoil 0.7 to it here",
+                turmoil_to_ringtrue_talk_60s,
             ),
-            (
-                "a call among 64 hosts to one among 8, all of which talk",
-                hosts_64_to_8_talking,
-            ),
+            (&among("of which two talk"), hosts_most_to_8_idle),
+            (&among("all of which talk"), hosts_most_to_8_talking),
             (&jobs, jobs_most_to_one),
         ] {
             writeln!(out, "{}", ratio(name, value))?;

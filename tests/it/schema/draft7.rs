@@ -65,11 +65,26 @@ impl Validator<'_> {
                     refuse("is none of the choices".to_owned());
                 }
             }
-            "type" if !is_of_type(value, text(argument)) => refuse(format!("is no {argument}")),
-            "enum" if !list(argument).contains(value) => refuse(format!("is not in {argument}")),
-            "minimum" if value.as_i64() < argument.as_i64() => refuse(format!("< {argument}")),
-            "maximum" if value.as_i64() > argument.as_i64() => refuse(format!("> {argument}")),
-            "type" | "enum" | "minimum" | "maximum" => {}
+            "type" => {
+                if !is_of_type(value, text(argument)) {
+                    refuse(format!("is no {argument}"));
+                }
+            }
+            "enum" => {
+                if !list(argument).contains(value) {
+                    refuse(format!("is not in {argument}"));
+                }
+            }
+            "minimum" => {
+                if value.as_i64() < argument.as_i64() {
+                    refuse(format!("is under {argument}"));
+                }
+            }
+            "maximum" => {
+                if value.as_i64() > argument.as_i64() {
+                    refuse(format!("is over {argument}"));
+                }
+            }
             "pattern" => {
                 let pattern = Regex::new(text(argument)).expect("a pattern");
                 if value.as_str().is_some_and(|value| !pattern.is_match(value)) {
