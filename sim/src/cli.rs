@@ -13,6 +13,7 @@ use crate::report::bundle::BundleError;
 use crate::scenario::{LoadError, LoadErrors, Rendering};
 use crate::world::run::SetupError;
 
+mod bench;
 mod call;
 mod case;
 mod fuzz;
@@ -22,6 +23,7 @@ mod progress;
 mod record;
 mod replay;
 mod run;
+mod schema;
 mod serve;
 mod shrink;
 
@@ -48,6 +50,8 @@ enum Command {
     Shrink(shrink::Arguments),
     Matrix(matrix::Arguments),
     Meta(meta::Arguments),
+    Bench(bench::Arguments),
+    Schema(schema::Arguments),
     Serve(serve::Arguments),
     Call(call::Arguments),
     #[command(hide = true)]
@@ -76,7 +80,9 @@ pub fn main() -> ExitCode {
         Command::Replay(arguments) => replay::main(&arguments),
         Command::Shrink(arguments) => shrink::main(&arguments),
         Command::Matrix(arguments) => matrix::main(&arguments),
+        Command::Bench(arguments) => bench::main(&arguments),
         Command::Meta(arguments) => meta::main(&arguments),
+        Command::Schema(arguments) => schema::main(&arguments),
         Command::Serve(arguments) => serve::main(&arguments),
         Command::Call(arguments) => call::main(&arguments),
         Command::Record(arguments) => record::main(&arguments),

@@ -53,7 +53,8 @@
 //! | [`probe`] | what a STUN client can tell of the NAT that it is behind (RFC 5780) |
 //! | [`matrix`] | every kind of NAT against every other, each cell a scenario |
 //! | [`fuzz`] | failures: their classes, their least scenarios, and seed strings |
-//! | [`report`] | what came of a run, for people, for programs and, as a bundle on disk, for Wireshark |
+//! | [`bench`] | what calls cost on this machine |
+//! | [`report`] | what came of a run, for people, for programs and, as a bundle on disk, for browsers and Wireshark |
 //! | [`cli`] | the `ringtrue` command |
 //!
 //! # Invariants
@@ -78,6 +79,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod determinism;

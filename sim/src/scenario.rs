@@ -5,10 +5,12 @@
 //!
 //! - the document: the keys as they are written, read by serde, unknown ones refused;
 //! - the [`model`]: names resolved, defaults filled in, every value one that the world can honour;
+//! - the [`schema`] of the document, for editors;
 //! - [`error`]: whatever is wrong, with file, line, key, value and what is allowed, all at once.
 
 pub mod error;
 pub mod model;
+pub mod schema;
 pub mod value;
 
 mod document;
@@ -24,6 +26,7 @@ mod origin;
 mod place;
 mod problems;
 mod script;
+mod spanned;
 mod tone;
 mod validate;
 

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module per topic.
 
+mod bench;
 mod bundle;
 mod calls;
 mod command_line;
@@ -25,6 +26,7 @@ mod recovery;
 mod report_page;
 mod returns;
 mod scenario;
+mod schema;
 mod serve;
 mod shrinking;
 mod signaling;

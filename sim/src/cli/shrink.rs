@@ -16,7 +16,7 @@ use crate::fuzz::seed_string::SeedString;
 use crate::fuzz::shrink::{Budget, Ended, Failing, Shrunk, shrink};
 use crate::report::Report;
 use crate::report::text;
-use crate::scenario::{LoadError, Scenario};
+use crate::scenario::{LoadError, Scenario, schema};
 use crate::seed::Seed;
 use crate::world::run::run;
 
@@ -68,7 +68,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
             // Before anything is written: a file without fixtures above it would be of no use.
             Scenario::parse(out, &text).map_err(LoadError::from)?;
             let cannot = CliError::cannot(format!("write {}", out.display()));
-            fs::write(out, &text).map_err(cannot)?;
+            fs::write(out, schema::referring(out, &text)).map_err(cannot)?;
             summarize(&cause, &shrunk, out);
             // With the failure that the file holds on to, so that it can be compared anywhere.
             if let Ok(word) = SeedString::new(&text, given.seed, given.client) {

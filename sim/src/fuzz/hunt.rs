@@ -16,8 +16,8 @@ use super::shrink::{Budget, Failing, shrink};
 use super::summary::{self, Finding, Summary};
 use crate::endpoint::Endpoint;
 use crate::report::Report;
-use crate::scenario::Scenario;
 use crate::scenario::model::ClientName;
+use crate::scenario::{Scenario, schema};
 use crate::seed::Seed;
 use crate::world::run::{RunOptions, SetupError, run};
 
@@ -146,7 +146,7 @@ impl Hunt {
             .ok()
             .map(|word| word.to_string());
         if let Some(directory) = &self.out {
-            write(directory, &name, &recorded)?;
+            write(directory, &name, &schema::referring(&path, &recorded))?;
             finding.file = file;
         }
         Ok(())

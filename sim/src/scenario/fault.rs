@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::time::Duration;
 
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::document::{DestinationDocument, FaultDocument};
 use super::error::ProblemKind;
 use super::link::{LinkDocument, Role, link_at};
 use super::model::{Network, Peer, ServerState, Servers};
 use super::problems::Problems;
+use super::spanned::Spanned;
 use super::value::{format_duration, named};
 use crate::fault::{
     AddressAfter, Begin, Breakage, Direction, EndRule, Fault, FaultKind, FaultName, Goodbye,

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use toml::Spanned;
-
 use super::document::{Named, NetworkDocument};
 use super::error::ProblemKind;
 use super::model::{Families, MOST_LAYERS, Network};
 use super::problems::Problems;
+use super::spanned::Spanned;
 
 /// Refuses what no network can be: behind itself, behind one without a NAT, or with addresses of a
 /// family that it does not have.

@@ -1,15 +1,17 @@
 //! Links as they are written: a preset's name or a table, with what one direction has of its own.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use toml::Spanned;
 
 use self::value::{JitterValue, LossModelValue, MtuValue, QueueValue, RateValue, WayValue};
 use super::error::ProblemKind;
 use super::problems::Problems;
-use super::value::{Choice, DelayValue, SHORTEST_DELAY, ShareValue, ValueError};
+use super::spanned::Spanned;
+use super::value::{Choice, DelayValue, SHORTEST_DELAY, ShareValue, ValueError, names_of};
 use crate::net::link::{
     Corruption, Jitter, LinkConfig, LinkPair, LinkPreset, Order, Priority, Rate,
 };
@@ -57,13 +59,14 @@ struct Keys {
 macro_rules! link_table {
     (
         $(#[$meta:meta])*
-        struct $name:ident { $($own:ident: $type:ty,)* } with { $($key:ident: $value:ty,)* }
+        struct $name:ident { $($(#[$own_meta:meta])* $own:ident: $type:ty,)* }
+        with { $($(#[$key_meta:meta])* $key:ident: $value:ty,)* }
     ) => {
-        #[derive(Debug, Default, serde::Deserialize)]
+        #[derive(Debug, Default, serde::Deserialize, JsonSchema)]
         $(#[$meta])*
         pub(super) struct $name {
-            $($own: Option<$type>,)*
-            $($key: Option<Spanned<$value>>,)*
+            $($(#[$own_meta])* $own: Option<$type>,)*
+            $($(#[$key_meta])* $key: Option<Spanned<$value>>,)*
         }
 
         impl $name {
@@ -74,21 +77,36 @@ macro_rules! link_table {
     };
     (
         $(#[$meta:meta])*
-        struct $name:ident { $($own:ident: $type:ty,)* }
+        struct $name:ident { $($own:tt)* }
     ) => {
         link_table! {
             $(#[$meta])*
-            struct $name { $($own: $type,)* } with {
+            struct $name { $($own)* } with {
+                /// The least time on the way. Default "5ms" on `lan`, where it is at least "1ms", and "15ms" on
+                /// `uplink`.
                 delay: WayValue,
+                /// What is added to the delay. Default "none".
                 jitter: JitterValue,
+                /// Whether jitter lets packets overtake ("jittered"). With a `jitter` only. Default "kept".
                 order: Choice<Order>,
+                /// The share of packets that are lost, by themselves or in bursts. Default "0%".
                 loss: LossModelValue,
+                /// The share of packets that arrive twice. Default "0%".
                 duplication: ShareValue,
+                /// The share of packets that arrive damaged. Default "0%".
                 corruption: ShareValue,
+                /// The share of damaged UDP packets whose checksum does not tell. With a `corruption` only. Default
+                /// "0%".
                 undetected: ShareValue,
+                /// What passes in a second, headers included. On `uplink` only. Default "unlimited".
                 rate: RateValue,
+                /// What may wait before the link. With a `rate` only. Default: what the rate passes in 300 ms, at least
+                /// "3KB".
                 queue: QueueValue,
+                /// With "ef" packets that are marked for expedited forwarding go first. With a `rate` only. Default
+                /// "none".
                 priority: Choice<Priority>,
+                /// The longest packet in bytes, headers included. Default: any length.
                 mtu: MtuValue,
             }
         }
@@ -96,17 +114,33 @@ macro_rules! link_table {
 }
 
 link_table! {
+    /// A link as a table. Both directions are alike unless `up` or `down` say otherwise.
     #[serde(deny_unknown_fields, expecting = "a table of a link's keys")]
     struct LinkTable {
+        /// The link that this one is like, but for the other keys. Default: none.
         preset: Spanned<Choice<LinkPreset>>,
+        /// What is different from the host on. Default: nothing.
         up: DirectionTable,
+        /// What is different towards the host. Default: nothing.
         down: DirectionTable,
     }
 }
 
 link_table! {
+    /// One direction of a link. What it leaves out is that of the link.
     #[serde(deny_unknown_fields, expecting = "a table of the keys of a direction")]
     struct DirectionTable {}
+}
+
+impl JsonSchema for LinkDocument {
+    fn schema_name() -> Cow<'static, str> {
+        "LinkDocument".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<LinkTable>();
+        json_schema!({ "anyOf": [{ "type": "string", "enum": names_of::<LinkPreset>() }, table] })
+    }
 }
 
 impl<'de> Deserialize<'de> for LinkDocument {

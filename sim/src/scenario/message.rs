@@ -4,32 +4,47 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::error::ProblemKind;
 use super::problems::Problems;
-use super::value::{Choice, TimeValue, ValueError, deserialize_from_text};
+use super::spanned::Spanned;
+use super::value::{Choice, TimeValue, ValueError, deserialize_from_text, pattern};
 use crate::perturbation::{BadCandidate, MessageDelay, MessageKind, Perturbation};
 
 /// The most copies of a message, and the most deliveries of one that are lost: more than a mailbox
 /// sends in the time for which it keeps a message.
 const REPETITIONS_MAX: u32 = 32;
 
-#[derive(Debug, Deserialize)]
+/// What happens to single signaling messages. At least one of `delay`, `copies`, `drop` and `beside` is there.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(
     deny_unknown_fields,
     expecting = "a table with `from`, `kind`, and what becomes of the message: `delay`, `copies`, `drop`, `beside`"
 )]
 pub(super) struct MessageDocument {
+    /// The name of the user who sends it. Required.
+    #[schemars(required)]
     from: Option<Spanned<String>>,
+    /// The kind of message. Default "any".
     kind: Option<Choice<MessageKind>>,
+    /// Which one of this kind and sender, counted from 1. Default: all of them.
+    #[schemars(range(min = 1))]
     which: Option<Spanned<u32>>,
+    /// The time by which it is late, or a span from which each message draws. Default "0s".
     delay: Option<Spanned<MessageDelayValue>>,
+    /// How often it arrives, from 2 to 32 times. Default: once.
+    #[schemars(range(min = 2, max = REPETITIONS_MAX))]
     copies: Option<Spanned<u32>>,
+    /// The time between the copies. With `copies` only. Default "0s".
     copy_delay: Option<Spanned<TimeValue>>,
+    /// How many deliveries of it are lost before the first one that is not, from 1 to 32. Default: none.
+    #[schemars(range(min = 1, max = REPETITIONS_MAX))]
     drop: Option<Spanned<u32>>,
+    /// From when on messages are left alone that were not met before, from the start of the run. Default: never.
     until: Option<Spanned<TimeValue>>,
+    /// What arrives right before it, as if its sender had said that too. With `kind = "candidate"` only. Default: nothing.
     beside: Option<Spanned<Choice<BadCandidate>>>,
 }
 
@@ -40,6 +55,7 @@ pub(super) struct MessageDelayValue(MessageDelay);
 impl MessageDelayValue {
     const EXPECTED: &str =
         "a time in quotes from \"0s\" to \"1h\", such as \"10s\", or two, such as \"0s to 30s\"";
+    const PATTERN: &str = concat!("^ *", pattern!(time), "( to *", pattern!(time), ")? *$");
 
     fn parse(text: &str) -> Result<Self, ValueError> {
         let time = |text: &str| TimeValue::parse(text.trim()).map(|time| time.0);

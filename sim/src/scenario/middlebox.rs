@@ -1,6 +1,7 @@
 //! The boxes between a network and the internet that do more than translate: what the file says of
 //! them, and what the world makes of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
@@ -8,14 +9,16 @@ use std::time::Duration;
 
 use ringtrue::config::ClientConfig;
 use ringtrue::signaling::endpoint::Endpoint;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
-use toml::Spanned;
 
 use super::document::NetworkDocument;
 use super::error::ProblemKind;
 use super::model::{Portal, ProxyKind, Servers};
 use super::problems::Problems;
+use super::schema;
+use super::spanned::Spanned;
 use super::value::{Choice, TimeValue};
 use crate::net::firewall::{CutBy, FirewallConfig, IdleCut, TcpPassage};
 
@@ -28,22 +31,41 @@ const ALLOWED_IDLE: &str = "a time in quotes from \"1s\" to \"1h\"";
 const ALLOWED_PORTAL: &str =
     "`portal = { until = TIME }` with a time in quotes from \"1ms\" to \"1h\"";
 
-#[derive(Debug, Deserialize)]
+/// When a gateway cuts TCP connections on which neither side has sent anything.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table with `after` and `how`")]
 pub(super) struct IdleDocument {
+    /// How long nothing was sent, at least "1s". Required.
+    #[schemars(required)]
     pub(super) after: Option<Spanned<TimeValue>>,
+    /// With "reset" both sides are told by a TCP reset, with "silence" nobody is. Required.
+    #[schemars(required)]
     pub(super) how: Option<Choice<CutBy>>,
 }
 
-#[derive(Debug, Deserialize)]
+/// A captive portal: every name resolves to the gateway, which answers each HTTP request with the way to its
+/// login page, and nothing else passes.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table with `until`")]
 pub(super) struct PortalDocument {
+    /// When it lets everything pass, from the start of the run; at least "1ms". Required.
+    #[schemars(required)]
     pub(super) until: Option<Spanned<TimeValue>>,
 }
 
 /// The port of a TCP server.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PortValue(pub(super) u16);
+
+impl JsonSchema for PortValue {
+    fn schema_name() -> Cow<'static, str> {
+        "PortValue".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema::of_number(PortVisitor::EXPECTED, 1, i64::from(u16::MAX))
+    }
+}
 
 impl<'de> Deserialize<'de> for PortValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,17 +1,20 @@
 //! How a scenario describes a NAT: by name, or by name and what is different.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use toml::Spanned;
 
 use super::error::ProblemKind;
 use super::model::NatBox;
 use super::problems::Problems;
-use super::value::{Choice, ValueError, at_most, deserialize_from_text, parse_duration};
+use super::schema;
+use super::spanned::Spanned;
+use super::value::{Choice, ValueError, at_most, deserialize_from_text, parse_duration, pattern};
 use crate::net::nat::{
     AddressPooling, Consistency, Filtering, Hairpin, Mapping, NatConfig, NatPreset, PortAllocation,
     PortParity, Refresh, UnknownTcp, UnsolicitedSyn, WellKnownPorts,
@@ -43,28 +46,53 @@ pub(super) enum NatValue {
     Table(Box<NatDocument>),
 }
 
-/// The keys of a NAT that is written as a table.
-#[derive(Debug, Default, serde::Deserialize)]
+/// A NAT as a table. Each key that is left out is as the preset has it, and without a preset as RFC 4787 and
+/// RFC 5382 require.
+#[derive(Debug, Default, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NatDocument {
+    /// The NAT that this one is like, but for the other keys. Default: none.
     preset: Option<Choice<NatPreset>>,
+    /// For which destinations an inner port has one outer port. Default "endpoint-independent".
     mapping: Option<Choice<Mapping>>,
+    /// From whom packets, and TCP connections, come in. Default "address-and-port-dependent".
     filtering: Option<Choice<Filtering>>,
+    /// With "symmetric" who does not get their own port has another one for each destination; with
+    /// `port_allocation = "preserving"` only. Default "deterministic".
     on_collision: Option<Spanned<Choice<Consistency>>>,
+    /// Which outer ports there are: "preserving", their own, else the next free one; "overloading", their own even if
+    /// taken; "overlapping", their own unless taken with the same destination; "sequential"; "random". Default
+    /// "preserving".
     port_allocation: Option<Choice<PortAllocation>>,
+    /// Whether even ports stay even. Default "preserved".
     parity: Option<Choice<PortParity>>,
+    /// Whether ports under 1024 stay there, and others out. Default "preserved".
     well_known_ports: Option<Choice<WellKnownPorts>>,
+    /// The outer ports, first and last. Default "1024-65535".
     ports: Option<PortRangeValue>,
+    /// How many mappings a host can have, from 1 to 65535. Default: as many as there are ports.
     ports_per_host: Option<CountValue<{ u16::MAX }>>,
+    /// How many outer addresses there are, from 1 to 16. Default 1, and 2 with the presets "carrier-grade" and
+    /// "mobile".
     addresses: Option<CountValue<MOST_ADDRESSES>>,
+    /// Whether a host keeps one outer address. With two or more addresses only. Default "paired".
     pooling: Option<Spanned<Choice<AddressPooling>>>,
+    /// How long idle UDP lives. Default "5m".
     udp_timeout: Option<TimerValue>,
+    /// How long idle UDP to remote ports under 1024 lives. Default: as `udp_timeout`.
     udp_well_known_timeout: Option<TimerValue>,
+    /// Which packets keep UDP alive. Default "both".
     udp_refresh: Option<Choice<Refresh>>,
+    /// How long an idle TCP connection lives. Default "2h4m".
     tcp_established: Option<TimerValue>,
+    /// How long an idle TCP connection lives while it opens, and after it is closed or reset. Default "4m".
     tcp_transitory: Option<TimerValue>,
+    /// What is done with a segment of a connection that the NAT does not know; "adopted" means that from inside it goes
+    /// on. Default "silent".
     unknown_tcp: Option<Choice<UnknownTcp>>,
+    /// The answer to a connection from outside that does not pass the filter. Default "silent".
     unsolicited_syn: Option<Choice<UnsolicitedSyn>>,
+    /// What becomes of packets from inside to an outer address. Default "translated".
     hairpin: Option<Choice<Hairpin>>,
 }
 
@@ -164,6 +192,17 @@ fn replace<T>(setting: &mut T, written: Option<Choice<T>>) {
     }
 }
 
+impl JsonSchema for NatValue {
+    fn schema_name() -> Cow<'static, str> {
+        "NatValue".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<NatDocument>();
+        json_schema!({ "anyOf": [{ "type": "string", "enum": NAMES }, table] })
+    }
+}
+
 impl<'de> Deserialize<'de> for NatValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(NatVisitor)
@@ -204,6 +243,7 @@ struct TimerValue(Duration);
 
 impl TimerValue {
     const EXPECTED: &str = "a time in quotes from \"1s\" to \"168h\", such as \"2m\"";
+    const PATTERN: &str = concat!("^", pattern!(time), "$");
 
     fn parse(text: &str) -> Result<Self, ValueError> {
         const SHORTEST: Duration = Duration::from_secs(1);
@@ -222,6 +262,7 @@ struct PortRangeValue(RangeInclusive<u16>);
 impl PortRangeValue {
     const EXPECTED: &str =
         "two ports from 1 to 65535 in quotes, the lower one first, such as \"1024-65535\"";
+    const PATTERN: &str = "^ *[0-9]{1,5} *- *[0-9]{1,5} *$";
 
     fn parse(text: &str) -> Result<Self, ValueError> {
         let malformed = ValueError::Malformed("a range of ports");
@@ -244,6 +285,20 @@ deserialize_from_text!(TimerValue, PortRangeValue);
 /// A whole number from 1 to `MOST`.
 #[derive(Debug, Clone, Copy)]
 struct CountValue<const MOST: u16>(u16);
+
+impl<const MOST: u16> JsonSchema for CountValue<MOST> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("CountUpTo{MOST}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema::of_number("a whole number", 1, i64::from(MOST))
+    }
+}
 
 impl<'de, const MOST: u16> Deserialize<'de> for CountValue<MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -13,6 +13,8 @@ pub(super) struct OnValue {
 
 impl OnValue {
     const EXPECTED: &str = "\"PEER sends offer\", \"answer\" or \"candidate\" and which one, such as \"alice sends candidate 3\", or \"before\" or \"after\" and \"PEER sends frame\" or \"receives frame\" and which one, such as \"before alice receives frame 17\"";
+    const PATTERN: &str = "^ *([a-z][a-z0-9-]* +sends +(offer|answer|candidate)( +[1-9][0-9]*)?\
+         |(before|after) +[a-z][a-z0-9-]* +(sends|receives) +frame +[1-9][0-9]*) *$";
 
     fn parse(text: &str) -> Result<Self, ValueError> {
         let words: Vec<&str> = refuse_empty_or_negative(text)?.split_whitespace().collect();

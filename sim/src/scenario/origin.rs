@@ -1,34 +1,54 @@
 //! What a scenario says of itself: what it asks, where it comes from, and which failure it holds on to.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
-use toml::Spanned;
 
 use super::error::ProblemKind;
 use super::model::{ClientName, Fails};
 use super::problems::Problems;
+use super::schema;
+use super::spanned::Spanned;
 use super::value::Choice;
 use crate::report::FailureCause;
 use crate::seed::Seed;
 
-/// `[fails]` as it is written.
-#[derive(Debug, Deserialize)]
+/// The failure that the scenario holds on to.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(
     deny_unknown_fields,
     expecting = "a table with `client`, `seed`, `cause` and `says`"
 )]
 pub(super) struct FailsDocument {
+    /// The name of the client that fails; `ringtrue` is the one that ships. Required.
+    #[schemars(required, regex(pattern = "^[a-z][a-z0-9-]*$"))]
     client: Option<Spanned<String>>,
+    /// The seed with which it fails, from 0 to 9223372036854775807. Required.
+    #[schemars(required)]
     seed: Option<SeedValue>,
+    /// The cause of the failure, as `ringtrue run --json` has it. Required.
+    #[schemars(required)]
     cause: Option<Choice<FailureCause>>,
+    /// A text that the failure's message contains. Default: any text.
     says: Option<Spanned<String>>,
 }
 
 /// A seed, as far as TOML has numbers for it.
 #[derive(Debug, Clone, Copy)]
 struct SeedValue(Seed);
+
+impl JsonSchema for SeedValue {
+    fn schema_name() -> Cow<'static, str> {
+        "SeedValue".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema::of_number("a whole number", 0, i64::MAX)
+    }
+}
 
 impl<'de> Deserialize<'de> for SeedValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

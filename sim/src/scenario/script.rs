@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
-use toml::Spanned;
-
 use super::document::{ActionName, Named, PeerDocument, StepDocument};
 use super::error::ProblemKind;
 use super::model::{Action, ScriptStep, Trigger};
 use super::problems::Problems;
+use super::spanned::Spanned;
 use super::validate::user_of;
 
 /// How long the callee lets it ring where the file has no script.

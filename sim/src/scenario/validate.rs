@@ -7,7 +7,6 @@ use std::time::Duration;
 use ringtrue::audio::track::OpusTrack;
 use ringtrue::config::{IceConfig, TransportPolicy};
 use ringtrue::peer::servers::ServerUrl;
-use toml::Spanned;
 
 use super::document::{
     Document, ExpectDocument, Named, NetworkDocument, OutcomeName, PeerDocument, PolicyName,
@@ -21,6 +20,7 @@ use super::model::{
 };
 use super::nat;
 use super::problems::Problems;
+use super::spanned::Spanned;
 use super::tone::{Fixtures, TONES};
 use super::value::TimeValue;
 use super::{fault, layers, message, origin, script};

@@ -180,6 +180,7 @@ pub(super) struct SubnetValue(pub(super) Ipv4Addr);
 
 impl DelayValue {
     pub(super) const EXPECTED: &str = "a delay in quotes from \"1ms\" to \"10s\", such as \"80ms\"";
+    const PATTERN: &str = concat!("^", pattern!(delay), "$");
 
     fn parse(text: &str) -> Result<Self, ValueError> {
         let delay = parse_microseconds(text)?;
@@ -192,6 +193,7 @@ impl DelayValue {
 
 impl TimeValue {
     const EXPECTED: &str = "a time in quotes from \"0s\" to \"1h\", such as \"1m30s\" or \"1.5s\"";
+    const PATTERN: &str = concat!("^", pattern!(time), "$");
 
     pub(super) fn parse(text: &str) -> Result<Self, ValueError> {
         at_most(parse_duration(text)?, LONGEST_TIME).map(Self)
@@ -200,6 +202,7 @@ impl TimeValue {
 
 impl ShareValue {
     const EXPECTED: &str = "a percentage in quotes from \"0%\" to \"100%\", such as \"2.5%\"";
+    const PATTERN: &str = concat!("^", pattern!(share), "$");
 
     fn parse(text: &str) -> Result<Self, ValueError> {
         parse_percentage(text).map(Self)
@@ -209,6 +212,11 @@ impl ShareValue {
 impl TriggerValue {
     const EXPECTED: &str =
         "\"ringing + TIME\", \"audio + TIME\" or \"settled + TIME\", such as \"audio + 5s\"";
+    const PATTERN: &str = concat!(
+        "^ *(ringing|audio|settled) *(\\+ *",
+        pattern!(time),
+        " *)?$"
+    );
 
     fn parse(text: &str) -> Result<Self, ValueError> {
         let (event, wait) = text.split_once('+').unwrap_or((text, "0s"));
@@ -228,6 +236,7 @@ impl TriggerValue {
 
 impl SubnetValue {
     const EXPECTED: &str = "a private subnet in quotes (RFC 1918, or 100.64.0.0/10 of RFC 6598), such as \"192.168.1.0/24\"";
+    const PATTERN: &str = "^(10\\.[0-9]+|172\\.(1[6-9]|2[0-9]|3[01])|192\\.168|100\\.(6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7]))\\.[0-9]+\\.0/24$";
 
     fn parse(text: &str) -> Result<Self, ValueError> {
         let malformed = || ValueError::Malformed("a subnet");
@@ -254,7 +263,8 @@ impl SubnetValue {
     }
 }
 
-/// Lets serde read a value from a TOML string, so that the error it reports carries the place.
+/// Lets serde read a value from a TOML string, so that the error it reports carries the place, and
+/// gives it a schema.
 macro_rules! deserialize_from_text {
     ($($value:ty),*) => {$(
         impl<'de> serde::de::Deserialize<'de> for $value {
@@ -267,10 +277,42 @@ macro_rules! deserialize_from_text {
                 })
             }
         }
+
+        impl schemars::JsonSchema for $value {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($value).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                $crate::scenario::schema::of_text(<$value>::EXPECTED, <$value>::PATTERN)
+            }
+        }
     )*};
 }
 
 pub(super) use deserialize_from_text;
+
+/// Patterns of texts that other texts are made of, for schemas. They tell the form; the bounds are for
+/// whoever reads the text.
+macro_rules! pattern {
+    // Only the last number has decimals.
+    (time) => {
+        "(([0-9]+h)?([0-9]+m)?([0-9]+s)?[0-9]+(\\.[0-9]+)?ms\
+          |([0-9]+h)?([0-9]+m)?[0-9]+(\\.[0-9]+)?s\
+          |([0-9]+h)?[0-9]+(\\.[0-9]+)?m\
+          |[0-9]+(\\.[0-9]+)?h)"
+    };
+    (delay) => {
+        "(([0-9]+s)?([0-9]+ms)?[0-9]+(\\.[0-9]+)?us\
+          |([0-9]+s)?[0-9]+(\\.[0-9]+)?ms\
+          |[0-9]+(\\.[0-9]+)?s)"
+    };
+    (share) => {
+        "[0-9]+(\\.[0-9]{1,4})?%"
+    };
+}
+
+pub(super) use pattern;
 
 deserialize_from_text!(DelayValue, TimeValue, ShareValue, TriggerValue, SubnetValue);
 
@@ -288,6 +330,21 @@ pub(super) fn named<'de, T: Deserialize<'de>>(name: &'de str) -> Result<T, Plain
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Choice<T>(pub(super) T);
 
+/// The names that `T` has, in its order.
+pub(super) fn names_of<T: for<'de> Deserialize<'de>>() -> Vec<String> {
+    let refusal = refusal_of::<T>();
+    let names = refusal.split_once(", expected ").map(|(_, names)| names);
+    let quoted = names.unwrap_or_default().split('`').skip(1).step_by(2);
+    quoted.map(str::to_owned).collect()
+}
+
+/// What `T` says to a name that it does not have. The derived implementation lists the names only when
+/// it is given a wrong one.
+fn refusal_of<'de, T: Deserialize<'de>>() -> String {
+    let refusal = T::deserialize(StrDeserializer::<PlainError>::new("")).err();
+    refusal.map(|error| error.to_string()).unwrap_or_default()
+}
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Choice<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(ChoiceVisitor(PhantomData))
@@ -300,9 +357,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ChoiceVisitor<T> {
     type Value = Choice<T>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The derived implementation lists the names only when it is given a wrong one.
-        let refusal = T::deserialize(StrDeserializer::<PlainError>::new("")).err();
-        let refusal = refusal.map(|error| error.to_string()).unwrap_or_default();
+        let refusal = refusal_of::<T>();
         let names = refusal.split_once(", expected ").map(|(_, names)| names);
         formatter.write_str(names.unwrap_or("a name in quotes"))
     }

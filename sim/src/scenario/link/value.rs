@@ -1,16 +1,19 @@
 //! The values that only links have.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZero;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer, Visitor};
 
 use crate::net::link::{Jitter, QueueConfig};
 use crate::net::loss::{GilbertElliott, LossModel};
+use crate::scenario::schema;
 use crate::scenario::value::{
     LONGEST_DELAY, ValueError, at_most, deserialize_from_text, parse_microseconds,
-    parse_percentage, parse_scaled,
+    parse_percentage, parse_scaled, pattern,
 };
 
 /// The least time on a link, from nothing to [`LONGEST_DELAY`].
@@ -39,6 +42,7 @@ pub(super) struct MtuValue(pub(super) NonZero<u32>);
 
 impl WayValue {
     const EXPECTED: &str = "a delay in quotes up to \"10s\", such as \"80ms\" or \"1.5ms\"";
+    const PATTERN: &str = concat!("^", pattern!(delay), "$");
 
     fn parse(text: &str) -> Result<Self, ValueError> {
         delay(text).map(Self)
@@ -48,6 +52,17 @@ impl WayValue {
 impl JitterValue {
     const EXPECTED: &str = "\"none\", \"uniform LONGEST\", \"normal MEAN DEVIATION\" or \
                             \"exponential MEAN\" with times up to \"10s\", such as \"normal 10ms 3ms\"";
+    const PATTERN: &str = concat!(
+        "^(none|uniform ",
+        pattern!(delay),
+        "|normal ",
+        pattern!(delay),
+        " ",
+        pattern!(delay),
+        "|exponential ",
+        pattern!(delay),
+        ")$"
+    );
 
     fn parse(text: &str) -> Result<Self, ValueError> {
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -73,6 +88,11 @@ impl JitterValue {
 impl LossModelValue {
     const EXPECTED: &str = "a percentage in quotes from \"0%\" to \"100%\", such as \"2.5%\", or with \
                             the mean length of bursts in packets, such as \"5% in bursts of 4\"";
+    const PATTERN: &str = concat!(
+        "^",
+        pattern!(share),
+        "( in bursts of [0-9]+(\\.[0-9]{1,3})?)?$"
+    );
 
     fn parse(text: &str) -> Result<Self, ValueError> {
         let Some((loss, burst)) = text.split_once(" in bursts of ") else {
@@ -92,6 +112,7 @@ impl LossModelValue {
 impl RateValue {
     const EXPECTED: &str = "\"unlimited\" or a rate in quotes from \"1kbps\" to \"10Gbps\", such as \
                             \"512kbps\" or \"1.5Mbps\"";
+    const PATTERN: &str = "^(unlimited|[0-9]+(\\.[0-9]+)?(kbps|Mbps|Gbps))$";
     const MOST_KBPS: u64 = 10_000_000;
 
     fn parse(text: &str) -> Result<Self, ValueError> {
@@ -112,6 +133,7 @@ impl RateValue {
 impl QueueValue {
     const EXPECTED: &str = "a queue in quotes of \"1500B\" to \"100MB\" or of \"1 packets\" to \
                             \"100000 packets\", such as \"64KB\" or \"50 packets\"";
+    const PATTERN: &str = "^([0-9]+ packets|[0-9]+(\\.[0-9]+)?(B|KB|MB))$";
 
     fn parse(text: &str) -> Result<Self, ValueError> {
         let bounded = |number: u64, least: (u64, _), most: (u64, _)| {
@@ -145,6 +167,16 @@ impl MtuValue {
 }
 
 deserialize_from_text!(WayValue, JitterValue, LossModelValue, RateValue, QueueValue);
+
+impl JsonSchema for MtuValue {
+    fn schema_name() -> Cow<'static, str> {
+        "MtuValue".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema::of_number(Self::EXPECTED, Self::LEAST, Self::MOST)
+    }
+}
 
 impl<'de> Deserialize<'de> for MtuValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
