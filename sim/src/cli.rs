@@ -14,6 +14,7 @@ use crate::world::run::SetupError;
 
 mod call;
 mod case;
+mod diff;
 mod fuzz;
 mod matrix;
 mod meta;
@@ -44,6 +45,7 @@ enum Command {
     Run(run::Arguments),
     Fuzz(fuzz::Arguments),
     Replay(replay::Arguments),
+    Diff(diff::Arguments),
     Shrink(shrink::Arguments),
     Matrix(matrix::Arguments),
     Meta(meta::Arguments),
@@ -73,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::main(&arguments),
         Command::Fuzz(arguments) => fuzz::main(&arguments),
         Command::Replay(arguments) => replay::main(&arguments),
+        Command::Diff(arguments) => diff::main(&arguments),
         Command::Shrink(arguments) => shrink::main(&arguments),
         Command::Matrix(arguments) => matrix::main(&arguments),
         Command::Meta(arguments) => meta::main(&arguments),

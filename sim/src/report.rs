@@ -1,8 +1,11 @@
 //! What came of a run: for people in [`text`], for programs as one JSON object.
 
+pub mod difference;
+pub mod failure;
 pub mod matrix;
 pub mod text;
 pub mod timeline;
+pub mod traffic;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use ringtrue::candidates::CandidateType;
 
+use self::traffic::Traffic;
 use crate::check::milestones::Timings;
 use crate::fuzz::seed_string::SeedString;
 
@@ -64,6 +68,12 @@ pub struct Report {
     /// What happened, in its order.
     #[serde(skip)]
     pub timeline: Vec<TimelineEntry>,
+    /// What the timeline is too short for.
+    #[serde(skip)]
+    pub traffic: Traffic,
+    /// Where everything that is known of the run was written to. `None` where it was not.
+    #[serde(skip)]
+    pub bundle: Option<PathBuf>,
 }
 
 impl Report {
@@ -216,6 +226,36 @@ pub struct TimelineEntry {
     pub text: String,
     /// Whether it is a packet, which is shown only when asked for.
     pub packet: PacketOrEvent,
+    /// What it is about.
+    pub topic: Topic,
+}
+
+/// What a line of the timeline is about. The account of a failure chooses by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Topic {
+    /// A fault of the scenario begins, shows, or ends.
+    Fault,
+    /// Something is done to a signaling message.
+    Perturbation,
+    /// A signaling message that was held goes its way, or another copy of it does.
+    Release,
+    /// A peer calls: what was before is about another call.
+    CallBegins,
+    /// A call goes on to another state.
+    Call,
+    /// A call is over, an application was killed, or a client refused what it was asked.
+    CallEnds,
+    /// An application starts, or its signaling is up or down.
+    Signaling,
+    /// A path was selected.
+    Path,
+    /// Audio is there, is missing, or is looked for.
+    Audio,
+    /// A warning or an error in the log of a client or server.
+    Warning,
+    /// Anything else.
+    #[default]
+    Other,
 }
 
 /// What a line of the timeline is about.

@@ -160,6 +160,7 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
             (Duration::ZERO, Outcome::Failed)
         }
     };
+    let (timeline, traffic) = timeline.take();
     Ok(Report {
         scenario: scenario.name.clone(),
         seed: seed.number(),
@@ -181,7 +182,9 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         cause: call.cause(),
         signaling_frames,
         timings,
-        timeline: timeline.take(),
+        timeline,
+        traffic,
+        bundle: None,
     })
 }
 
