@@ -54,6 +54,7 @@
 //! | [`matrix`] | every kind of NAT against every other, each cell a scenario |
 //! | [`fuzz`] | failures: their classes, their least scenarios, and seed strings |
 //! | [`report`] | what came of a run, for people and for programs |
+//! | `report::{failure, difference}` | what led to a failure, and where two runs part |
 //! | [`cli`] | the `ringtrue` command |
 //!
 //! # Invariants

@@ -227,10 +227,6 @@ fn a_difference_is_shown_side_by_side() {
       B      1.200s  bob  rings: alice calls
     ");
     let same = Comparison::of(&other, &other, TOLERANCE);
-    assert_snapshot!(text::comparison(&same, TOLERANCE, Colour::Off), @"
-    what happens is the same, within 200ms: 3 milestones
-    ");
-    assert_snapshot!(text::trace(&other, &other, None, Colour::Off), @"
-    the traces are the same: 4 events
-    ");
+    assert_snapshot!(text::comparison(&same, TOLERANCE, Colour::Off), @"what happens is the same, within 200ms: 3 milestones");
+    assert_snapshot!(text::trace(&other, &other, None, Colour::Off), @"the traces are the same: 4 events");
 }
