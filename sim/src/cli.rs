@@ -16,6 +16,7 @@ use crate::world::run::SetupError;
 mod bench;
 mod call;
 mod case;
+mod diff;
 mod fuzz;
 mod matrix;
 mod meta;
@@ -47,6 +48,7 @@ enum Command {
     Run(run::Arguments),
     Fuzz(fuzz::Arguments),
     Replay(replay::Arguments),
+    Diff(diff::Arguments),
     Shrink(shrink::Arguments),
     Matrix(matrix::Arguments),
     Meta(meta::Arguments),
@@ -78,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::main(&arguments),
         Command::Fuzz(arguments) => fuzz::main(&arguments),
         Command::Replay(arguments) => replay::main(&arguments),
+        Command::Diff(arguments) => diff::main(&arguments),
         Command::Shrink(arguments) => shrink::main(&arguments),
         Command::Matrix(arguments) => matrix::main(&arguments),
         Command::Bench(arguments) => bench::main(&arguments),

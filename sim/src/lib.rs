@@ -55,6 +55,7 @@
 //! | [`fuzz`] | failures: their classes, their least scenarios, and seed strings |
 //! | [`bench`] | what calls cost on this machine |
 //! | [`report`] | what came of a run, for people, for programs and, as a bundle on disk, for browsers and Wireshark |
+//! | `report::{failure, difference}` | what led to a failure, and where two runs part |
 //! | [`cli`] | the `ringtrue` command |
 //!
 //! # Invariants

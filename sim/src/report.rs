@@ -2,10 +2,13 @@
 //! [`bundle`].
 
 pub mod bundle;
+pub mod difference;
+pub mod failure;
 pub mod html;
 pub mod matrix;
 pub mod text;
 pub mod timeline;
+pub mod traffic;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use ringtrue::candidates::CandidateType;
 
+use self::traffic::Traffic;
 use crate::check::milestones::Timings;
 use crate::fuzz::seed_string::SeedString;
 
@@ -74,6 +78,12 @@ pub struct Report {
     /// The lines of the clients' [key log](ringtrue::key_log), each once.
     #[serde(skip)]
     pub key_log: Vec<String>,
+    /// What the timeline is too short for.
+    #[serde(skip)]
+    pub traffic: Traffic,
+    /// Where everything that is known of the run was written to. `None` where it was not.
+    #[serde(skip)]
+    pub bundle: Option<PathBuf>,
 }
 
 impl Report {
@@ -226,6 +236,36 @@ pub struct TimelineEntry {
     pub text: String,
     /// Whether it is a packet, which is shown only when asked for.
     pub packet: PacketOrEvent,
+    /// What it is about.
+    pub topic: Topic,
+}
+
+/// What a line of the timeline is about. The account of a failure chooses by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Topic {
+    /// A fault of the scenario begins, shows, or ends.
+    Fault,
+    /// Something is done to a signaling message.
+    Perturbation,
+    /// A signaling message that was held goes its way, or another copy of it does.
+    Release,
+    /// A peer calls: what was before is about another call.
+    CallBegins,
+    /// A call goes on to another state.
+    Call,
+    /// A call is over, an application was killed, or a client refused what it was asked.
+    CallEnds,
+    /// An application starts, or its signaling is up or down.
+    Signaling,
+    /// A path was selected.
+    Path,
+    /// Audio is there, is missing, or is looked for.
+    Audio,
+    /// A warning or an error in the log of a client or server.
+    Warning,
+    /// Anything else.
+    #[default]
+    Other,
 }
 
 /// What a line of the timeline is about.

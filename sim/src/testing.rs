@@ -48,9 +48,10 @@ use crate::fuzz::campaign::{Campaign, CaseKind, Limit, OnFailure, Shard};
 use crate::fuzz::hunt::{Hunt, Progress};
 use crate::fuzz::summary::Summary;
 use crate::report::text::{self, Colour};
-use crate::report::{Outcome, Report};
+use crate::report::{Failure, FailureCause, Outcome, Report};
 use crate::scenario::Scenario;
 use crate::scenario::model::{CallPath, ClientName};
+use crate::scenario::value::format_duration;
 use crate::seed::Seed;
 use crate::world::run::{RunOptions, run};
 
@@ -108,8 +109,8 @@ impl Report {
     ///
     /// # Panics
     ///
-    /// Otherwise, with what was expected, what happened, the last events, the seed and the command that
-    /// repeats the run.
+    /// Otherwise, with what was expected, what happened, the events that led there, the seed and the command
+    /// that repeats the run.
     #[track_caller]
     pub fn assert_passed(&self) {
         assert!(self.passed, "{}", text::failure(self, Colour::Off));
@@ -119,41 +120,51 @@ impl Report {
     ///
     /// # Panics
     ///
-    /// Where it took the other one, or there was none.
+    /// Where it took the other one, or there was none, with what [`assert_passed`](Self::assert_passed) says.
     #[track_caller]
     pub fn assert_path(&self, expected: CallPath) {
         let path = CallPath::of(&self.selected);
-        let is_connected = self.outcome == Outcome::AudioConnected;
-        assert!(
-            is_connected && path == expected,
-            "expected {expected} audio, and {} with seed {} has {}\n  see it again: {}",
-            self.scenario,
-            self.seed,
-            if is_connected {
-                format!("{path} audio")
-            } else {
-                format!("none: {:?}", self.outcome)
-            },
-            self.replay_command(),
-        );
+        if self.outcome != Outcome::AudioConnected {
+            let message = format!("expected {expected} audio, and there is none");
+            self.fail(FailureCause::WrongOutcome, message);
+        } else if path != expected {
+            let message = format!("expected {expected} audio, and it is {path}");
+            self.fail(FailureCause::WrongPath, message);
+        }
     }
 
     /// Audio was there both ways so soon after the answer.
     ///
     /// # Panics
     ///
-    /// Where it came later, or never.
+    /// Where it came later, or never, with what [`assert_passed`](Self::assert_passed) says.
     #[track_caller]
     pub fn assert_audio_within(&self, limit: Duration) {
-        let took = self.time_to_audio();
-        assert!(
-            took.is_some_and(|took| took <= limit),
-            "expected audio within {limit:?} of the answer, and {} with seed {} took {}\n  see it again: {}",
-            self.scenario,
-            self.seed,
-            took.map_or_else(|| "for ever".to_owned(), |took| format!("{took:?}")),
-            self.replay_command(),
-        );
+        let within = format_duration(limit);
+        match self.time_to_audio() {
+            Some(took) if took <= limit => {}
+            Some(took) => {
+                let took = format_duration(took);
+                let message = format!(
+                    "expected audio within {within} of the answer, and it came after {took}"
+                );
+                self.fail(FailureCause::TooLate, message);
+            }
+            None => {
+                let message =
+                    format!("expected audio within {within} of the answer, and there is none");
+                self.fail(FailureCause::WrongOutcome, message);
+            }
+        }
+    }
+
+    /// Fails the test by what it expects of the run beside the scenario.
+    #[track_caller]
+    fn fail(&self, cause: FailureCause, message: String) -> ! {
+        let mut failed = self.clone();
+        failed.passed = false;
+        failed.failures.insert(0, Failure::new(cause, message));
+        panic!("{}", text::failure(&failed, Colour::Off));
     }
 }
 

@@ -304,7 +304,7 @@ impl Observer for FactCollector {
 /// The kind of the message that a log line of the client says was sent or received. The lines are the
 /// only signs of it outside the client: on the wire it is inside a WebSocket frame, and may be there
 /// twice.
-fn message_kind<'a>(target: &str, text: &'a str, way: &str) -> Option<&'a str> {
+pub(crate) fn message_kind<'a>(target: &str, text: &'a str, way: &str) -> Option<&'a str> {
     let is_of_a_client =
         target.starts_with("ringtrue::signaling") || target == "ringtrue_sim::endpoint::logbook";
     let line = is_of_a_client.then(|| text.strip_prefix("signaling message "))??;

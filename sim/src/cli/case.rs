@@ -30,7 +30,7 @@ pub(super) struct CaseArguments {
 }
 
 /// A scenario and what it is run with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Case {
     pub(super) scenario: Scenario,
     pub(super) text: String,
@@ -42,6 +42,11 @@ pub(super) struct Case {
 }
 
 impl CaseArguments {
+    /// The arguments of a command that is about more than one case.
+    pub(super) fn new(case: String, seed: Option<Seed>, client: Option<String>) -> Self {
+        Self { case, seed, client }
+    }
+
     /// Reads the case.
     pub(super) fn read(&self) -> Result<Case, CliError> {
         let mut case = if SeedString::is_meant(&self.case) && !Path::new(&self.case).exists() {
@@ -67,6 +72,16 @@ impl Case {
             endpoint: Arc::clone(&self.endpoint),
             ..RunOptions::default()
         }
+    }
+
+    /// The same run by another client.
+    pub(super) fn by(self, client: ClientName) -> Result<Self, CliError> {
+        let endpoint = endpoint_of(&client)?;
+        Ok(Self {
+            client,
+            endpoint,
+            ..self
+        })
     }
 
     /// Reads another text as this one was read.

@@ -214,8 +214,9 @@ pub(super) fn run_into(
     };
     let recording = Recording::default();
     options.observers.push(Box::new(recording.clone()));
-    let report = run(scenario, seed, options)?;
+    let mut report = run(scenario, seed, options)?;
     bundle::write(directory, &report, scenario, &recording.take())?;
+    report.bundle = Some(directory.to_owned());
     Ok(report)
 }
 
@@ -224,7 +225,8 @@ pub(super) fn written(what: &str, directory: &Path) -> String {
     format!("{what} written to {}", directory.display())
 }
 
-/// Runs everything on all cores, the peers with this client or with the one that ships, and hands the reports over in order, as if one came after the other.
+/// Runs everything on all cores, the peers with this client or with the one that ships, and hands the reports
+/// over in order, as if one came after the other.
 pub(super) fn run_all(
     runs: &[Run<'_>],
     detail: PacketOrEvent,

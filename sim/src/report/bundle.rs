@@ -2,7 +2,8 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `timeline.txt` | what happened, with packets, for people |
+//! | `report.html` | the run as one page, for people: see [`html`] |
+//! | `timeline.txt` | what happened, with packets, a line each |
 //! | `trace.jsonl` | every event, one JSON object a line, for programs: see [`jsonl`] |
 //! | `trace.pcapng` | every packet as each host saw it, for Wireshark: see [`pcapng`] |
 //! | `report.json` | the [`Report`], as `ringtrue run --json` prints it |
@@ -25,6 +26,7 @@ use thiserror::Error;
 
 use self::directory::make_room;
 pub use self::directory::{check_room, check_room_for_many};
+use super::html;
 use super::text::{self, Colour, Detail};
 use super::timeline::entries_of;
 use super::{PacketOrEvent, Report};
@@ -136,7 +138,9 @@ pub fn write(
         let names = addresses(scenario).unwrap_or_default();
         pcapng::write(out, report, events, &names)
     })?;
-    // The place of `report.html`.
+    bundle.file("report.html", |out| {
+        out.write_all(html::render(report, scenario, events).as_bytes())
+    })?;
     bundle.files.sort();
     Ok(BundleFiles {
         directory: directory.to_owned(),

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use owo_colors::{OwoColorize as _, Style};
 
-use super::{Outcome, PacketOrEvent, Report, TimelineEntry};
+use super::failure::{Account, account};
+use super::{Failure, FailureCause, Outcome, PacketOrEvent, Report, TimelineEntry};
+use crate::fuzz::cause::most_telling;
 
-/// How many events a failure shows of the end of its run.
-const LAST_EVENTS: usize = 12;
+/// How many failures of one kind are told: in a run that goes wrong for long they say the same.
+const FAILURES_OF_A_KIND: usize = 3;
 
 /// Whether texts have colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,19 @@ pub fn verdict(report: &Report, colour: Colour) -> String {
         colour.paint("✗", Style::new().red().bold())
     };
     let name = colour.paint(&format!("{:<28}", report.scenario), Style::new().bold());
+    let came_to = came_to(report);
+    let times = format!(
+        "{} virtual, {} ms real",
+        seconds(report.virtual_ms),
+        report.wall_ms
+    );
+    let times = colour.paint(&times, Style::new().dimmed());
+    format!("{mark} {name} {came_to} · {times}")
+}
+
+/// What a run came to, in a part of a line, without the time that it took.
+#[must_use]
+pub fn came_to(report: &Report) -> String {
     let mut parts = vec![outcome_name(report).to_owned()];
     if report.outcome != Outcome::AudioConnected {
         parts.extend(report.cause.clone());
@@ -72,13 +87,7 @@ pub fn verdict(report: &Report, colour: Colour) -> String {
     if let Some(time) = report.time_to_audio() {
         parts.push(format!("audio in {} ms", time.as_millis()));
     }
-    let times = format!(
-        "{} virtual, {} ms real",
-        seconds(report.virtual_ms),
-        report.wall_ms
-    );
-    parts.push(colour.paint(&times, Style::new().dimmed()));
-    format!("{mark} {name} {}", parts.join(" · "))
+    parts.join(" · ")
 }
 
 /// The last line, without a line break: `8 scenarios: 8 passed, 0 failed`.
@@ -110,8 +119,8 @@ pub fn timeline(entries: &[TimelineEntry], detail: Detail, colour: Colour) -> St
     lines(&shown, colour)
 }
 
-/// What a failed run leaves to be understood: what was expected and what happened, the end of the
-/// timeline, and how to see it again. Empty for a run that passed.
+/// What a failed run leaves to be understood: what kind of failure it is, what was expected and what
+/// happened, what led there, and how to see it again. Empty for a run that passed.
 #[must_use]
 pub fn failure(report: &Report, colour: Colour) -> String {
     let mut text = String::new();
@@ -120,24 +129,55 @@ pub fn failure(report: &Report, colour: Colour) -> String {
     }
     let title = format!("{} failed with seed {}", report.scenario, report.seed);
     line(&mut text, colour.paint(&title, Style::new().red().bold()));
-    for failure in &report.failures {
-        line(&mut text, format_args!("  {}", failure.message));
+    for told in failures(&report.failures) {
+        line(&mut text, format_args!("  {told}"));
     }
-    let events: Vec<&TimelineEntry> = report
-        .timeline
-        .iter()
-        .filter(|entry| shows(Detail::Events, entry))
-        .collect();
-    let last = &events[events.len().saturating_sub(LAST_EVENTS)..];
-    if !last.is_empty() {
-        line(&mut text, "  last events:");
-        for event in lines(last, colour).lines() {
-            line(&mut text, format_args!("    {event}"));
+    let Account { lines, left_out } = account(report);
+    if !lines.is_empty() {
+        line(&mut text, "  what led there:");
+        let rows = lines
+            .iter()
+            .map(|line| (line.at, line.host.as_str(), line.text.clone()));
+        for row in table(rows.collect(), colour).lines() {
+            line(&mut text, format_args!("    {row}"));
         }
+    }
+    if left_out > 0 {
+        let others = count(left_out, "other line");
+        let hint = format!("  ({others} left out: with -v the command below shows everything)");
+        line(&mut text, colour.paint(&hint, Style::new().dimmed()));
     }
     let command = colour.paint(&report.replay_command(), Style::new().bold());
     line(&mut text, format_args!("  see it again: {command}"));
+    if let Some(bundle) = &report.bundle {
+        let bundle = colour.paint(&bundle.display().to_string(), Style::new().bold());
+        line(&mut text, format_args!("  the bundle: {bundle}"));
+    }
     text
+}
+
+/// The failures with their kinds, a line each: those of the most telling kind first, and of each kind the
+/// first few.
+#[must_use]
+pub fn failures(failures: &[Failure]) -> Vec<String> {
+    let first = most_telling(failures).map(|failure| failure.cause);
+    let mut kinds: Vec<FailureCause> = first.into_iter().collect();
+    for failure in failures {
+        if !kinds.contains(&failure.cause) {
+            kinds.push(failure.cause);
+        }
+    }
+    let mut told = Vec::new();
+    for kind in kinds {
+        let of_kind = || failures.iter().filter(|failure| failure.cause == kind);
+        let shown = of_kind().take(FAILURES_OF_A_KIND);
+        told.extend(shown.map(|failure| format!("{kind}: {}", failure.message)));
+        let more = of_kind().count().saturating_sub(FAILURES_OF_A_KIND);
+        if more > 0 {
+            told.push(format!("{kind}: and {more} more"));
+        }
+    }
+    told
 }
 
 fn shows(detail: Detail, entry: &TimelineEntry) -> bool {
@@ -145,26 +185,40 @@ fn shows(detail: Detail, entry: &TimelineEntry) -> bool {
 }
 
 fn lines(entries: &[&TimelineEntry], colour: Colour) -> String {
-    let width = entries
-        .iter()
-        .map(|entry| entry.host.chars().count())
-        .max()
-        .unwrap_or_default();
-    let mut text = String::new();
+    let mut rows = Vec::new();
     for entry in entries {
-        let at = colour.paint(&format!("{:>11}", clock(entry.at)), Style::new().dimmed());
-        let host = colour.paint(&format!("{:<width$}", entry.host), Style::new().cyan());
         let what = match entry.packet {
             PacketOrEvent::Event => entry.text.clone(),
             PacketOrEvent::Packet => colour.paint(&entry.text, Style::new().dimmed()),
         };
+        rows.push((entry.at, entry.host.as_str(), what));
+    }
+    table(rows, colour)
+}
+
+/// Lines of a time, a host, and what happened there then.
+fn table(rows: Vec<(Duration, &str, String)>, colour: Colour) -> String {
+    let width = rows.iter().map(|(_, host, _)| host.chars().count()).max();
+    let width = width.unwrap_or_default();
+    let mut text = String::new();
+    for (at, host, what) in rows {
+        let at = colour.paint(&format!("{:>11}", clock(at)), Style::new().dimmed());
+        let host = colour.paint(&format!("{host:<width$}"), Style::new().cyan());
         line(&mut text, format_args!("{at}  {host}  {what}"));
     }
     text
 }
 
+/// A text of at most so many characters, the last of which is an ellipsis where more followed.
+pub(super) fn shortened(text: &str, longest: usize) -> String {
+    if text.chars().count() <= longest {
+        return text.to_owned();
+    }
+    text.chars().take(longest - 1).chain(['…']).collect()
+}
+
 /// Seconds with the three decimals that the world counts in, and finer ones where there are any.
-fn clock(at: Duration) -> String {
+pub(super) fn clock(at: Duration) -> String {
     let micros = at.subsec_micros();
     if micros.is_multiple_of(1000) {
         format!("{}.{:03}s", at.as_secs(), micros / 1000)
@@ -198,7 +252,8 @@ mod tests {
 
     use insta::assert_snapshot;
 
-    use super::super::{CandidateType, Failure, FailureCause};
+    use super::super::traffic::Traffic;
+    use super::super::{CandidateType, Topic};
     use super::*;
     use crate::check::milestones::Timings;
 
@@ -228,15 +283,18 @@ mod tests {
             timings: Timings::default(),
             timeline: Vec::new(),
             key_log: Vec::new(),
+            traffic: Traffic::default(),
+            bundle: None,
         }
     }
 
     fn failed() -> Report {
-        let entry = |milliseconds, host: &str, text: &str, packet| TimelineEntry {
+        let entry = |milliseconds, host: &str, text: &str, packet, topic| TimelineEntry {
             at: Duration::from_millis(milliseconds),
             host: host.to_owned(),
             text: text.to_owned(),
             packet,
+            topic,
         };
         Report {
             passed: false,
@@ -249,14 +307,27 @@ mod tests {
                 message: "expected audio both ways, and there is none".to_owned(),
             }],
             timeline: vec![
-                entry(0, "alice", "calls bob", PacketOrEvent::Event),
+                entry(
+                    0,
+                    "alice",
+                    "calls bob",
+                    PacketOrEvent::Event,
+                    Topic::CallBegins,
+                ),
                 entry(
                     12,
                     "hotel",
                     "drops a packet: UDP is blocked",
                     PacketOrEvent::Packet,
+                    Topic::Other,
                 ),
-                entry(41_200, "bob", "gives up", PacketOrEvent::Event),
+                entry(
+                    41_200,
+                    "bob",
+                    "gives up",
+                    PacketOrEvent::Event,
+                    Topic::CallEnds,
+                ),
             ],
             ..passed()
         }
@@ -307,15 +378,39 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_happened_and_how_to_see_it_again() {
-        assert_snapshot!(failure(&failed(), Colour::Off), @"
+        let report = Report {
+            bundle: Some(PathBuf::from("out/cone-cone-7")),
+            ..failed()
+        };
+        assert_snapshot!(failure(&report, Colour::Off), @"
         cone-cone failed with seed 7
-          expected audio both ways, and there is none
-          last events:
+          wrong-outcome: expected audio both ways, and there is none
+          what led there:
                  0.000s  alice  calls bob
                 41.200s  bob    gives up
+                41.200s  alice  no signaling message was sent or received
+                41.200s  bob    no signaling message was sent or received
           see it again: cargo run -- run scenarios/nat/cone-cone.toml --seed 7
+          the bundle: out/cone-cone-7
         ");
         assert_eq!(failure(&passed(), Colour::Off), "");
+    }
+
+    #[test]
+    fn the_most_telling_failures_come_first_and_many_of_a_kind_are_counted() {
+        let of = |cause, message: &str| Failure::new(cause, message.to_owned());
+        let mut many = vec![of(FailureCause::TooLate, "it came late")];
+        for number in 1..=5 {
+            let message = format!("candidate {number} is lost");
+            many.push(of(FailureCause::CandidateLost, &message));
+        }
+        assert_snapshot!(failures(&many).join("\n"), @"
+        candidate-lost: candidate 1 is lost
+        candidate-lost: candidate 2 is lost
+        candidate-lost: candidate 3 is lost
+        candidate-lost: and 2 more
+        too-late: it came late
+        ");
     }
 
     #[test]

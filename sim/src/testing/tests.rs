@@ -54,6 +54,28 @@ fn a_failed_assertion_says_how_to_see_it_again() {
 }
 
 #[test]
+fn what_a_test_expects_beside_the_scenario_fails_as_fully() {
+    let report = homes().build().run(3);
+    report.assert_passed();
+    let soon = Duration::from_millis(1);
+    let failures = [
+        (
+            said(|| report.assert_path(CallPath::Relayed)),
+            "wrong-path: expected relayed audio, and it is direct",
+        ),
+        (
+            said(|| report.assert_audio_within(soon)),
+            "too-late: expected audio within 1ms of the answer, and it came after",
+        ),
+    ];
+    for (said, expected) in failures {
+        for part in [expected, "call answered", "replay rt1-", "--seed 3"] {
+            assert!(said.contains(part), "no {part:?} in {said}");
+        }
+    }
+}
+
+#[test]
 fn every_seed_is_tried_once() {
     let sum = AtomicU64::new(0);
     for_each_seed(3..7, |seed| {

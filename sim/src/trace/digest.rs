@@ -54,6 +54,17 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// Whether two events are the same: no digest could tell them apart.
+#[must_use]
+pub fn is_same(left: &Event, right: &Event) -> bool {
+    let encoded = |event| {
+        let mut buffer = Vec::new();
+        encode(&mut buffer, event);
+        buffer
+    };
+    encoded(left) == encoded(right)
+}
+
 fn encode(buffer: &mut Vec<u8>, event: &Event) {
     let nanoseconds = u64::try_from(event.at.as_nanos()).unwrap_or(u64::MAX);
     number(buffer, nanoseconds);

@@ -171,6 +171,7 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
             (Duration::ZERO, Outcome::Failed)
         }
     };
+    let (timeline, traffic) = timeline.take();
     Ok(Report {
         scenario: scenario.name.clone(),
         seed: seed.number(),
@@ -193,8 +194,10 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         cause: call.cause(),
         signaling_frames,
         timings,
-        timeline: timeline.take(),
+        timeline,
         key_log: secrets.take(),
+        traffic,
+        bundle: None,
     })
 }
 

@@ -57,7 +57,10 @@ fn report(key_log: &[&str]) -> Report {
         cause: None,
         signaling_frames: BTreeMap::new(),
         timings: crate::check::milestones::Timings::default(),
+        mean_opinion: BTreeMap::new(),
         timeline: Vec::new(),
+        traffic: crate::report::traffic::Traffic::default(),
+        bundle: None,
         key_log: key_log.iter().map(|line| (*line).to_owned()).collect(),
     }
 }
