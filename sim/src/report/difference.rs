@@ -121,9 +121,12 @@ fn told(event: &Event) -> Milestone {
     }
 }
 
+/// Something with its place in the run that it is of.
+type Placed<T> = (usize, T);
+
 /// Pairs the milestones that are the same. Those that say the same are paired in their order.
 fn aligned(first: Vec<Milestone>, second: Vec<Milestone>, tolerance: Duration) -> Vec<Row> {
-    let mut by_key: BTreeMap<(String, String), [Vec<(usize, Milestone)>; 2]> = BTreeMap::new();
+    let mut by_key: BTreeMap<(String, String), [Vec<Placed<Milestone>>; 2]> = BTreeMap::new();
     for (side, milestones) in [first, second].into_iter().enumerate() {
         for (place, milestone) in milestones.into_iter().enumerate() {
             let key = (milestone.host.clone(), without_chance(&milestone.text));
