@@ -121,13 +121,16 @@ fn told(event: &Event) -> Milestone {
     }
 }
 
+/// Something with its place in the run that it is of.
+type Placed<T> = (usize, T);
+
 /// Pairs the milestones that are the same. Those that say the same are paired in their order.
 fn aligned(first: Vec<Milestone>, second: Vec<Milestone>, tolerance: Duration) -> Vec<Row> {
-    let mut by_key: BTreeMap<(String, String), [Vec<Milestone>; 2]> = BTreeMap::new();
+    let mut by_key: BTreeMap<(String, String), [Vec<Placed<Milestone>>; 2]> = BTreeMap::new();
     for (side, milestones) in [first, second].into_iter().enumerate() {
-        for milestone in milestones {
+        for (place, milestone) in milestones.into_iter().enumerate() {
             let key = (milestone.host.clone(), without_chance(&milestone.text));
-            by_key.entry(key).or_default()[side].push(milestone);
+            by_key.entry(key).or_default()[side].push((place, milestone));
         }
     }
     let mut rows = Vec::new();
@@ -139,25 +142,25 @@ fn aligned(first: Vec<Milestone>, second: Vec<Milestone>, tolerance: Duration) -
                 (None, None) => break,
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(one), Some(other)) if one.at.abs_diff(other.at) <= tolerance => {
+                (Some((_, one)), Some((_, other))) if one.at.abs_diff(other.at) <= tolerance => {
                     Ordering::Equal
                 }
-                (Some(one), Some(other)) => one.at.cmp(&other.at),
+                (Some((_, one)), Some((_, other))) => one.at.cmp(&other.at),
             };
             let row = match order {
-                Ordering::Less => first.next().map(Row::First),
-                Ordering::Greater => second.next().map(Row::Second),
+                Ordering::Less => first.next().map(|(place, one)| (place, Row::First(one))),
+                Ordering::Greater => second.next().map(|(place, one)| (place, Row::Second(one))),
                 Ordering::Equal => {
                     let pair = first.next().zip(second.next());
-                    pair.map(|(one, other)| Row::Both(one, other))
+                    pair.map(|((place, one), (_, other))| (place, Row::Both(one, other)))
                 }
             };
             rows.extend(row);
         }
     }
     // Of one moment, what both runs have comes first: it did not follow from what one alone has.
-    rows.sort_by_key(|row| (row.at(), !matches!(row, Row::Both(..))));
-    rows
+    rows.sort_by_key(|(place, row)| (row.at(), !matches!(row, Row::Both(..)), *place));
+    rows.into_iter().map(|(_, row)| row).collect()
 }
 
 /// A milestone's text without what a run draws at random: the ids of calls and devices, credentials of ICE,

@@ -129,6 +129,16 @@ fn of_two_that_say_the_same_the_nearer_one_is_meant() {
 }
 
 #[test]
+fn what_happens_at_one_moment_stays_in_its_order() {
+    let refused = |what: &str| AppEvent::Refused {
+        what: what.to_owned(),
+    };
+    let mut other = a_call();
+    other.extend(["second", "first"].map(|what| app(3000, "bob", refused(what))));
+    check(&other, 6, &[], &["refused: second", "refused: first"]);
+}
+
+#[test]
 fn what_is_drawn_at_random_makes_no_difference_and_what_is_counted_does() {
     let told = |call: &str, port: u16, pending: u32| {
         let text = format!(
