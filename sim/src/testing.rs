@@ -27,6 +27,7 @@
 //! | `RINGTRUE_SEED` | runs that seed alone; of a campaign, it is the campaign's |
 //! | `RINGTRUE_CASES` | runs so many seeds, or cases of a campaign |
 //! | `RINGTRUE_JOBS` | runs so many at the same time; all cores by default |
+//! | `RINGTRUE_OUT` | where the [bundles](crate::report::bundle) of failed runs go: `ringtrue` in the directory for temporary files by default |
 //!
 //! A client other than the one that ships is brought in by an [`Endpoint`](crate::endpoint::Endpoint), with
 //! [`Builder::endpoint`] or [`Scenario::run_with`]. [`no_case_fails`] lets scenarios by chance look for what
@@ -41,6 +42,7 @@ use std::time::Duration;
 use std::{env, thread};
 
 mod builder;
+mod kept;
 
 pub use self::builder::Builder;
 use crate::endpoint::{Endpoint, RingtrueEndpoint};
@@ -92,12 +94,16 @@ impl Scenario {
     #[must_use]
     #[track_caller]
     pub fn run_with(&self, endpoint: &Arc<dyn Endpoint>, seed: impl Into<Seed>) -> Report {
-        let options = RunOptions {
+        let seed = seed.into();
+        let options = |observers| RunOptions {
             endpoint: Arc::clone(endpoint),
+            observers,
             ..RunOptions::default()
         };
-        match run(self, seed.into(), options) {
-            Ok(report) => report,
+        match run(self, seed, options(Vec::new())) {
+            Ok(report) if report.passed => report,
+            // Few runs fail, so that the events are kept where one did and is run again.
+            Ok(report) => kept::with_bundle(report, self, seed, options),
             Err(error) => panic!("{} cannot be run: {error}", self.name),
         }
     }

@@ -51,6 +51,10 @@ fn a_failed_assertion_says_how_to_see_it_again() {
         said.contains("replay rt1-") && said.contains("--seed 3"),
         "{said}"
     );
+    let bundle = report.bundle.expect("it failed");
+    let place = format!("the bundle: {}", bundle.display());
+    assert!(said.contains(&place), "{said}");
+    assert!(bundle.join("report.html").is_file(), "{}", bundle.display());
 }
 
 #[test]
