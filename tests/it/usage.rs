@@ -6,8 +6,8 @@ use insta::{assert_snapshot, with_settings};
 
 use crate::support::root;
 
-const COMMANDS: [&str; 9] = [
-    "run", "fuzz", "replay", "diff", "shrink", "matrix", "meta", "serve", "call",
+const COMMANDS: [&str; 11] = [
+    "run", "fuzz", "replay", "diff", "shrink", "matrix", "meta", "serve", "call", "bench", "schema",
 ];
 
 /// What the command prints, on standard output or standard error, in a terminal of 100 columns.
