@@ -129,7 +129,8 @@ fn hunt(arguments: &Arguments) -> Result<Summary, CliError> {
             finding,
             report,
         } if !arguments.json => bar.suspend(|| {
-            print_line(&text::failure(report, colour));
+            // The case as it was made is in no file; what is left of it is.
+            print_line(text::failure_alone(report, colour).trim_end());
             print_line(&found(&cause.to_string(), finding));
         }),
         Progress::Found { .. } => {}
@@ -202,7 +203,10 @@ fn found(cause: &str, finding: &Finding) -> String {
     let count = usize::try_from(finding.cases).unwrap_or(usize::MAX);
     let mut lines = vec![format!("{}: {cause}", text::count(count, "case"))];
     if let Some(left) = finding.faults_left {
-        let faults = text::count(left, "fault or perturbation");
+        let faults = match left {
+            1 => "1 fault or perturbation".to_owned(),
+            _ => format!("{left} faults and perturbations"),
+        };
         lines.push(format!(
             "  the first, case {}, is left with {faults}",
             finding.first
@@ -238,7 +242,8 @@ fn told(summary: &Summary) -> String {
     let share = |count: u64| 100.0 * count as f64 / (*cases).max(1) as f64;
     let lines = [
         format!(
-            "{cases} cases, {failed} failed; {wall_s:.0} s, {cases_per_s:.1} cases/s, {:.0} virtual s in a second",
+            "{}, {failed} failed; {wall_s:.0} s, {cases_per_s:.1} cases/s, {:.0} virtual s in a second",
+            text::count(usize::try_from(*cases).unwrap_or(usize::MAX), "case"),
             virtual_s / wall_s.max(f64::EPSILON)
         ),
         format!(

@@ -46,6 +46,11 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
         ));
         return Ok(EXIT_UNEXPECTED);
     };
+    if let Some(directory) = arguments.out.as_deref().and_then(Path::parent) {
+        // Before the work, so that it is not in vain.
+        let cannot = CliError::cannot(format!("make the directory {}", directory.display()));
+        fs::create_dir_all(directory).map_err(cannot)?;
+    }
     let shrunk = shrunk(arguments, &given, &cause)?;
     let scenario = given
         .read_as_this(&shrunk.text)
@@ -65,7 +70,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     match out {
         None => print_line(text.trim_end()),
         Some(out) => {
-            // Before anything is written: a file without fixtures above it would be of no use.
+            // Before anything is written: a file that does not play what it did would be of no use.
             Scenario::parse(out, &text).map_err(LoadError::from)?;
             let cannot = CliError::cannot(format!("write {}", out.display()));
             fs::write(out, schema::referring(out, &text)).map_err(cannot)?;

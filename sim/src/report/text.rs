@@ -123,6 +123,22 @@ pub fn timeline(entries: &[TimelineEntry], detail: Detail, colour: Colour) -> St
 /// happened, what led there, and how to see it again. Empty for a run that passed.
 #[must_use]
 pub fn failure(report: &Report, colour: Colour) -> String {
+    let mut text = failure_alone(report, colour);
+    if report.passed {
+        return text;
+    }
+    let command = colour.paint(&report.replay_command(), Style::new().bold());
+    line(&mut text, format_args!("  see it again: {command}"));
+    if let Some(bundle) = &report.bundle {
+        let bundle = colour.paint(&bundle.display().to_string(), Style::new().bold());
+        line(&mut text, format_args!("  the bundle: {bundle}"));
+    }
+    text
+}
+
+/// The same as [`failure`] without how to see it again: for a scenario that is in no file.
+#[must_use]
+pub fn failure_alone(report: &Report, colour: Colour) -> String {
     let mut text = String::new();
     if report.passed {
         return text;
@@ -146,12 +162,6 @@ pub fn failure(report: &Report, colour: Colour) -> String {
         let others = count(left_out, "other line");
         let hint = format!("  ({others} left out: with -v the command below shows everything)");
         line(&mut text, colour.paint(&hint, Style::new().dimmed()));
-    }
-    let command = colour.paint(&report.replay_command(), Style::new().bold());
-    line(&mut text, format_args!("  see it again: {command}"));
-    if let Some(bundle) = &report.bundle {
-        let bundle = colour.paint(&bundle.display().to_string(), Style::new().bold());
-        line(&mut text, format_args!("  the bundle: {bundle}"));
     }
     text
 }

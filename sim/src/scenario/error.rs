@@ -145,9 +145,6 @@ pub enum ProblemKind {
         /// What is wrong with it.
         reason: String,
     },
-    /// No directory above the scenario holds fixtures.
-    #[error("no directory above the scenario has a directory `fixtures`")]
-    NoFixturesDirectory,
     /// Two settings that contradict each other, or a step that cannot be taken.
     #[error("{message}")]
     Contradiction {
@@ -316,9 +313,6 @@ impl ProblemKind {
             Self::Unknown { known, .. } | Self::MissingFixture { known, .. } => Some(one_of(known)),
             Self::UnplayableFixture { .. } => {
                 Some("an Ogg Opus file, mono, in packets of 20 ms".to_owned())
-            }
-            Self::NoFixturesDirectory => {
-                Some("a scenario below a directory that has `fixtures/`".to_owned())
             }
         }
     }

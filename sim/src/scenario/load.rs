@@ -42,7 +42,7 @@ impl Scenario {
     ///
     /// Everything that is wrong with the text, at once where one mistake does not hide another.
     pub fn parse(path: &Path, text: &str) -> Result<Self, InvalidScenario> {
-        parse(path, text, Fixtures::of_file(path).as_ref())
+        parse(path, text, &Fixtures::of_file(path))
     }
 
     /// Reads a scenario from text that stands in no directory, so that its peers can play the
@@ -52,15 +52,11 @@ impl Scenario {
     ///
     /// As of [`parse`](Self::parse).
     pub fn parse_alone(path: &Path, text: &str) -> Result<Self, InvalidScenario> {
-        parse(path, text, Some(&Fixtures::BuiltIn))
+        parse(path, text, &Fixtures::BuiltIn)
     }
 }
 
-fn parse(
-    path: &Path,
-    text: &str,
-    fixtures: Option<&Fixtures>,
-) -> Result<Scenario, InvalidScenario> {
+fn parse(path: &Path, text: &str, fixtures: &Fixtures) -> Result<Scenario, InvalidScenario> {
     let (table, syntax_errors) = DeTable::parse_recoverable(text);
     let mut problems = Problems::new(path, text, table.get_ref().clone());
     note_syntax_errors(&syntax_errors, text, &mut problems);

@@ -23,17 +23,17 @@ pub const TONES: [(&str, &[u8]); 2] = [
 /// Where the files are that peers play.
 #[derive(Debug)]
 pub(super) enum Fixtures {
-    /// In this directory.
+    /// In this directory, or in the program where it is a tone that the directory does not have.
     Directory(PathBuf),
     /// In the program: the tones and nothing else.
     BuiltIn,
 }
 
 impl Fixtures {
-    /// The nearest directory `fixtures` beside or above the scenario; `None` where there is none.
-    /// Found upwards, so that a scenario in any depth, and one that somebody else keeps in a project
+    /// The nearest directory `fixtures` beside or above the scenario; what is in the program where there is
+    /// none. Found upwards, so that a scenario in any depth, and one that somebody else keeps in a project
     /// of their own, has its own.
-    pub(super) fn of_file(scenario: &Path) -> Option<Self> {
+    pub(super) fn of_file(scenario: &Path) -> Self {
         let above = |path: &Path| {
             let mut candidates = path
                 .ancestors()
@@ -43,42 +43,42 @@ impl Fixtures {
         };
         // A relative path is kept relative where possible, since it is shown in errors.
         let directory = above(scenario).or_else(|| above(&std::path::absolute(scenario).ok()?));
-        directory.map(Self::Directory)
+        directory.map_or(Self::BuiltIn, Self::Directory)
     }
 
     /// The file of this name, and what is in it or what is wrong with it.
     pub(super) fn read(&self, name: &str) -> (PathBuf, Result<OpusTrack, ProblemKind>) {
-        match self {
-            Self::Directory(directory) => {
-                let file = directory.join(name);
-                let stays_inside = Path::new(name)
-                    .components()
-                    .all(|component| matches!(component, Component::Normal(_)));
-                let read = if stays_inside && file.is_file() {
-                    let bytes = std::fs::read(&file).map_err(|error| error.to_string());
-                    bytes.and_then(|bytes| track(&bytes)).map_err(unplayable)
-                } else {
-                    let directory_name = directory.display().to_string();
-                    let known = files_in(directory);
-                    Err(ProblemKind::MissingFixture {
-                        directory: directory_name,
-                        known,
-                    })
-                };
-                (file, read)
-            }
-            Self::BuiltIn => {
-                let tone = TONES.iter().find(|(tone, _)| *tone == name);
-                let read = match tone {
-                    Some((_, bytes)) => track(bytes).map_err(unplayable),
-                    None => Err(ProblemKind::MissingFixture {
-                        directory: "the program, which is all that this scenario has".to_owned(),
-                        known: TONES.map(|(tone, _)| tone.to_owned()).to_vec(),
-                    }),
-                };
-                (name.into(), read)
-            }
-        }
+        let tone = TONES.iter().find(|(tone, _)| *tone == name);
+        let (file, directory) = match self {
+            Self::Directory(directory) => (directory.join(name), Some(directory)),
+            Self::BuiltIn => (name.into(), None),
+        };
+        let stays_inside = Path::new(name)
+            .components()
+            .all(|component| matches!(component, Component::Normal(_)));
+        let read = if directory.is_some() && stays_inside && file.is_file() {
+            let bytes = std::fs::read(&file).map_err(|error| error.to_string());
+            bytes.and_then(|bytes| track(&bytes)).map_err(unplayable)
+        } else if let Some((_, bytes)) = tone {
+            track(bytes).map_err(unplayable)
+        } else {
+            Err(missing(directory.map(PathBuf::as_path)))
+        };
+        (file, read)
+    }
+}
+
+/// A file that is in neither place.
+fn missing(directory: Option<&Path>) -> ProblemKind {
+    match directory {
+        Some(directory) => ProblemKind::MissingFixture {
+            directory: directory.display().to_string(),
+            known: files_in(directory),
+        },
+        None => ProblemKind::MissingFixture {
+            directory: "the program, which is all that this scenario has".to_owned(),
+            known: TONES.map(|(tone, _)| tone.to_owned()).to_vec(),
+        },
     }
 }
 

@@ -39,7 +39,7 @@ type Tracks = BTreeMap<PathBuf, OpusTrack>;
 pub(super) fn scenario(
     path: &Path,
     document: Document,
-    fixtures: Option<&Fixtures>,
+    fixtures: &Fixtures,
     problems: &mut Problems<'_>,
 ) -> Option<Scenario> {
     let about = origin::about(document.about, problems);
@@ -239,16 +239,13 @@ fn networks(
 fn peers(
     documents: &Named<PeerDocument>,
     networks: &BTreeMap<String, Network>,
-    fixtures: Option<&Fixtures>,
+    fixtures: &Fixtures,
     problems: &mut Problems<'_>,
 ) -> (BTreeMap<String, Peer>, Tracks) {
     if documents.len() < 2 {
         let count = documents.len();
         let span = documents.keys().next().map_or(0..0, Spanned::span);
         problems.push(span, ProblemKind::TooFewPeers { count });
-    }
-    if fixtures.is_none() {
-        problems.push(0..0, ProblemKind::NoFixturesDirectory);
     }
     let mut peers = BTreeMap::new();
     let mut tracks = Tracks::new();
@@ -335,7 +332,7 @@ fn network_of(
 fn plays(
     document: &Spanned<PeerDocument>,
     position: usize,
-    fixtures: Option<&Fixtures>,
+    fixtures: &Fixtures,
     tracks: &mut Tracks,
     problems: &mut Problems<'_>,
 ) -> PathBuf {
@@ -348,9 +345,6 @@ fn plays(
             problems.push_missing(document.span(), "plays", allowed);
             return PathBuf::new();
         }
-    };
-    let Some(fixtures) = fixtures else {
-        return PathBuf::new();
     };
     // Read now and not by the run, so that no directory of scenarios is half run, and once.
     let (file, read) = fixtures.read(name);

@@ -32,7 +32,7 @@ pub(super) fn passing(
         if ran.report.passed {
             return Ok(Some(Other {
                 ran,
-                chosen: Some(format!("A without {what}, {none}")),
+                chosen: Some(format!("B is A without {what}, {none}")),
             }));
         }
     }
@@ -43,7 +43,7 @@ pub(super) fn passing(
     Ok(ran.report.passed.then(|| Other {
         ran,
         chosen: Some(format!(
-            "A by the client that ships, {none}, with or without faults"
+            "B is A by the client that ships, {none}, with or without faults"
         )),
     }))
 }
