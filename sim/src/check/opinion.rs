@@ -30,8 +30,7 @@ pub fn opinions(call: &LastCall, facts: &Facts) -> BTreeMap<String, f64> {
 
 /// How the other side sounded to `peer` during `span`: by the packets that it heard of those that were
 /// played, and by how long they took.
-#[must_use]
-pub fn opinion(call: &LastCall, facts: &Facts, peer: &str, span: &Range<Duration>) -> f64 {
+fn opinion(call: &LastCall, facts: &Facts, peer: &str, span: &Range<Duration>) -> f64 {
     let heard = call.heard.get(peer).map_or(0, |times| {
         times.iter().filter(|at| span.contains(*at)).count()
     });

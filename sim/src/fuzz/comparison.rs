@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::campaign::{Campaign, CaseKind, Limit, OnFailure, Shard};
 use crate::check::call::LastCall;
 use crate::check::facts::Facts;
-use crate::check::opinion::opinion;
+use crate::check::opinion::opinions;
 use crate::endpoint::Endpoint;
 use crate::scenario::Scenario;
 use crate::seed::Seed;
@@ -33,8 +33,8 @@ pub struct Results {
     pub time_to_audio_median_ms: u64,
     /// What 95 % of them do not exceed.
     pub time_to_audio_p95_ms: u64,
-    /// The mean opinion (E-model, see [`ringtrue::audio::mos`]) of both sides over the time between the
-    /// answer and the end; 1 where the other side was never heard.
+    /// The mean opinion (E-model, see [`ringtrue::audio::mos`]) of both sides, from when they heard each other
+    /// to the end, interruptions included; 1 where they never did.
     pub mean_opinion: f64,
 }
 
@@ -97,13 +97,11 @@ impl Tally {
             self.connected += 1;
             self.times.extend(call.time_to_audio());
         }
-        if let Some(answered) = call.answered {
-            let peers = call.peers.iter();
-            self.opinions
-                .extend(peers.map(|peer| opinion(&call, facts, peer, &(answered..over))));
-        } else {
+        let sound = opinions(&call, facts);
+        if sound.is_empty() {
             self.opinions.push(1.0);
         }
+        self.opinions.extend(sound.into_values());
     }
 
     fn results(mut self, client: &str) -> Results {
