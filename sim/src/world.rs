@@ -57,7 +57,7 @@ use crate::trace::{EventKind, HostName, Recorder};
 pub struct World {
     capture: Capture,
     recorder: Recorder,
-    fabric: Fabric<Cargo>,
+    fabric: Fabric<Box<Cargo>>,
     /// By [`HostId`].
     hosts: Vec<Host>,
     /// Who has which address of a kernel.
@@ -79,7 +79,7 @@ pub struct World {
     /// The connections that were cut at a frame: by which fault, and when.
     cut: Vec<(usize, Duration)>,
     arrivals: BTreeMap<(Duration, u64), Arrival>,
-    retransmissions: BTreeMap<(Duration, u64), (HostId, Cargo)>,
+    retransmissions: BTreeMap<(Duration, u64), (HostId, Box<Cargo>)>,
     sequence_number: u64,
     running: Running,
     now: Duration,
@@ -102,7 +102,7 @@ pub struct Running(Arc<Mutex<Option<HostName>>>);
 #[derive(Debug)]
 struct Arrival {
     host: HostId,
-    packet: Packet<Cargo>,
+    packet: Packet<Box<Cargo>>,
 }
 
 /// An interface of a machine.

@@ -12,7 +12,7 @@ use ringtrue_sim::trace::{Event, EventKind, Recording};
 use ringtrue_sim::world::run::{RunOptions, run};
 use serde_json::Value;
 
-use crate::support::{homes, report, ringtrue, scenario, scenario_of, stdout};
+use crate::support::{homes, report, said, scenario, scenario_of};
 
 /// A run whose events were all kept.
 #[track_caller]
@@ -30,19 +30,6 @@ fn recorded(scenario: &Scenario, seed: u64) -> (Report, Vec<Event>) {
 fn read(directory: &Path, file: &str) -> String {
     let path = directory.join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// Runs the command, and gives what it said.
-#[track_caller]
-fn check(arguments: &[&str], code: i32) -> String {
-    let output = ringtrue(arguments);
-    let said = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
-    assert_eq!(
-        output.status.code(),
-        Some(code),
-        "{arguments:?} said: {said}"
-    );
-    said
 }
 
 #[test]
@@ -152,10 +139,10 @@ fn a_run_is_the_same_with_and_without_a_bundle() {
         "3",
         "--json",
     ];
-    let without: Value = serde_json::from_str(&check(&run, 0)).expect("JSON and nothing else");
+    let without: Value = serde_json::from_str(&said(&run, 0)).expect("JSON and nothing else");
     let mut with = run.to_vec();
     with.extend(["--out", out]);
-    let with: Value = serde_json::from_str(&check(&with, 0)).expect("JSON and nothing else");
+    let with: Value = serde_json::from_str(&said(&with, 0)).expect("JSON and nothing else");
     assert_eq!(with["digest"], without["digest"]);
     let kept: Value = serde_json::from_str(&read(Path::new(out), "report.json")).expect("JSON");
     assert_eq!(kept, with);
@@ -200,9 +187,9 @@ fn a_bundle_holds_on_to_a_failure() {
         "--out",
         out,
     ];
-    check(&run, 1);
+    said(&run, 1);
     let kept = directory.path().join("scenario.toml");
-    let again = check(&["replay", kept.to_str().expect("a path of text")], 1);
+    let again = said(&["replay", kept.to_str().expect("a path of text")], 1);
     assert!(again.contains("failed with seed 4"), "{again}");
     assert!(again.contains("it fails as recorded"), "{again}");
 }
@@ -223,7 +210,7 @@ fn a_seed_that_no_file_can_hold_is_in_the_command() {
         "--out",
         out,
     ];
-    check(&run, 1);
+    said(&run, 1);
     let kept = read(directory.path(), "scenario.toml");
     let command = format!("ringtrue replay scenario.toml --seed {greatest} --client no-buffer\n");
     assert!(
@@ -245,10 +232,10 @@ fn several_runs_have_a_directory_each() {
         "--out",
         out,
     ];
-    let said = check(&run, 0);
+    let text = said(&run, 0);
     assert!(
-        said.contains(&format!("bundles written to {out}")),
-        "{said}"
+        text.contains(&format!("bundles written to {out}")),
+        "{text}"
     );
     let entries = fs::read_dir(directory.path()).expect("a directory");
     let names: BTreeSet<PathBuf> = entries
@@ -257,7 +244,7 @@ fn several_runs_have_a_directory_each() {
     let expected = ["cone-cone-1", "cone-cone-2", "same-lan-1", "same-lan-2"];
     assert_eq!(names, expected.map(PathBuf::from).into());
     // What is there of before is replaced.
-    check(&run, 0);
+    said(&run, 0);
 }
 
 #[test]
@@ -273,13 +260,13 @@ fn what_somebody_else_keeps_is_not_touched() {
         &["run", cone, same, "--out", out],
         &["replay", cone, "--out", out],
     ] {
-        let said = check(arguments, 2);
-        assert!(said.contains(out) && said.contains("notes.txt"), "{said}");
+        let text = said(arguments, 2);
+        assert!(text.contains(out) && text.contains("notes.txt"), "{text}");
     }
     assert_eq!(fs::read_to_string(&notes).expect("it is there"), "kept");
     let file = notes.to_str().expect("a path of text");
-    let said = check(&["replay", cone, "--out", file], 2);
-    assert!(said.contains(file), "{said}");
+    let text = said(&["replay", cone, "--out", file], 2);
+    assert!(text.contains(file), "{text}");
 }
 
 #[test]

@@ -2,19 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{project, ringtrue, root, stdout};
-
-#[track_caller]
-fn check(arguments: &[&str], code: i32) -> String {
-    let output = ringtrue(arguments);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(
-        output.status.code(),
-        Some(code),
-        "{arguments:?} said: {said}"
-    );
-    stdout(&output) + &said
-}
+use crate::support::{project, ringtrue, root, said, stdout};
 
 #[test]
 fn json_is_one_object_a_line_and_nothing_else() {
@@ -62,9 +50,9 @@ fn a_run_that_is_not_as_expected_exits_with_1_and_says_how_to_repeat_it() {
         [network.a]\nudp = \"blocked\"\n[peer.alice]\nnetwork = \"a\"\n[network.b]\n[peer.bob]\nnetwork = \"b\"\n[servers]\nturn = \"down\"\n";
     std::fs::write(&file, text).expect("the file can be written");
     let path = file.to_str().expect("a path of text");
-    let said = check(&["run", path, "--seed", "5"], 1);
-    assert!(said.contains("expected audio both ways"), "{said}");
-    assert!(said.contains("--seed 5"), "{said}");
+    let text = said(&["run", path, "--seed", "5"], 1);
+    assert!(text.contains("expected audio both ways"), "{text}");
+    assert!(text.contains("--seed 5"), "{text}");
 }
 
 #[test]
@@ -76,7 +64,7 @@ fn wrong_usage_exits_with_2() {
         &["meta", "scenarios", "--seeds", "5..5"],
         &["juggle"],
     ] {
-        check(arguments, 2);
+        said(arguments, 2);
     }
 }
 
@@ -92,7 +80,7 @@ fn two_processes_give_the_digest_of_one() {
 
 #[test]
 fn meta_finds_no_difference_while_every_protection_is_on() {
-    check(
+    said(
         &["meta", "scenarios/nat/cone-cone.toml", "--seeds", "1..3"],
         0,
     );
@@ -101,35 +89,35 @@ fn meta_finds_no_difference_while_every_protection_is_on() {
 #[test]
 fn meta_fails_without_each_protection_and_names_the_event() {
     for plug in ["entropy", "clock", "select-seed", "fastrand", "threads"] {
-        let said = check(
+        let text = said(
             &["meta", "scenarios/nat/same-lan.toml", "--unplug", plug],
             1,
         );
-        assert!(said.contains("differs at event"), "without {plug}: {said}");
+        assert!(text.contains("differs at event"), "without {plug}: {text}");
     }
 }
 
 #[test]
 fn many_seeds_are_summed_up() {
-    let said = check(
+    let text = said(
         &["run", "scenarios/nat/same-lan.toml", "--seeds", "1..4"],
         0,
     );
-    assert_eq!(said.trim(), "3 runs of 1 scenario: 3 passed, 0 failed");
+    assert_eq!(text.trim(), "3 runs of 1 scenario: 3 passed, 0 failed");
 }
 
 #[test]
 fn more_runs_than_can_be_counted_are_refused() {
     let range = format!("0..{}", u64::MAX);
     for command in ["run", "meta"] {
-        check(&[command, "scenarios", "--seeds", &range], 2);
+        said(&[command, "scenarios", "--seeds", &range], 2);
     }
 }
 
 #[test]
 fn the_last_seed_of_all_can_be_run() {
     let seed = u64::MAX.to_string();
-    check(&["run", "scenarios/nat/same-lan.toml", "--seed", &seed], 0);
+    said(&["run", "scenarios/nat/same-lan.toml", "--seed", &seed], 0);
 }
 
 #[test]
@@ -142,8 +130,8 @@ fn a_full_disk_is_an_error_and_not_a_record() {
         "--events",
         "/dev/full",
     ];
-    let said = check(&arguments, 2);
-    assert!(said.contains("/dev/full"), "{said}");
+    let text = said(&arguments, 2);
+    assert!(text.contains("/dev/full"), "{text}");
 }
 
 #[test]
@@ -174,10 +162,10 @@ fn an_unplayable_fixture_stops_everything_before_the_first_run() {
     };
     std::fs::write(path("1.toml"), scenario("tone-high.opus")).expect("the file can be written");
     std::fs::write(path("2.toml"), scenario("bad.opus")).expect("the file can be written");
-    let said = check(
+    let text = said(
         &["run", directory.path().to_str().expect("a path of text")],
         2,
     );
-    assert!(said.contains("2.toml:7"), "{said}");
-    assert!(!said.contains('✓'), "{said}");
+    assert!(text.contains("2.toml:7"), "{text}");
+    assert!(!text.contains('✓'), "{text}");
 }

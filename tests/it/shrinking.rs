@@ -12,7 +12,7 @@ use ringtrue_sim::scenario::Scenario;
 use ringtrue_sim::scenario::model::ClientName;
 use ringtrue_sim::seed::Seed;
 
-use crate::support::{project, report, ringtrue, stdout};
+use crate::support::{project, report, said};
 
 /// A call that connects though much happens on the way. What is expected of it comes after.
 const CROWDED: &str = r#"
@@ -131,19 +131,6 @@ fn failing_project() -> (tempfile::TempDir, String) {
     std::fs::write(&file, text).expect("the file can be written");
     let path = file.to_str().expect("a path of text").to_owned();
     (directory, path)
-}
-
-/// What a command says that exits with this code.
-#[track_caller]
-fn said(arguments: &[&str], code: i32) -> String {
-    let output = ringtrue(arguments);
-    let said = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
-    assert_eq!(
-        output.status.code(),
-        Some(code),
-        "{arguments:?} said: {said}"
-    );
-    said
 }
 
 #[test]

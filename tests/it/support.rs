@@ -159,6 +159,19 @@ pub(crate) fn ringtrue(arguments: &[&str]) -> Output {
         .expect("the command starts")
 }
 
+/// What a command prints, and then what it says on standard error, when it exits with this code.
+#[track_caller]
+pub(crate) fn said(arguments: &[&str], code: i32) -> String {
+    let output = ringtrue(arguments);
+    let text = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?} said: {text}"
+    );
+    text
+}
+
 /// What a command printed.
 pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -228,6 +228,13 @@ impl<'a> Stun<'a> {
     }
 }
 
+/// Whether media is RTCP, whose packet types stand where RTP has a marker and a payload type (RFC 5761
+/// section 4).
+#[must_use]
+pub fn is_report(media: &[u8]) -> bool {
+    matches!(media.get(1), Some(192..=223))
+}
+
 fn channel(payload: &[u8]) -> Option<Datagram<'_>> {
     let (header, rest) = payload.split_at_checked(4)?;
     let length = usize::from(u16::from_be_bytes([header[2], header[3]]));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::datagram::Datagram;
+use super::datagram::{Datagram, is_report};
 use crate::net::flow::Protocol;
 use crate::trace::{Event, EventKind, HostName, PacketSummary};
 
@@ -72,9 +72,7 @@ fn media_packet(packet: &PacketSummary) -> Option<MediaPacket> {
         return None;
     }
     let content = Datagram::content(&packet.payload);
-    // RTCP has its packet types where RTP has a marker and a payload type (RFC 5761 section 4).
-    let is_control = (192..=223).contains(content.get(1)?);
-    if Datagram::read(content) != Datagram::Media || is_control {
+    if Datagram::read(content) != Datagram::Media || is_report(content) {
         return None;
     }
     let source = content.get(8..12)?.try_into().ok()?;

@@ -125,7 +125,7 @@ fn encode(buffer: &mut Vec<u8>, event: &Event) {
 }
 
 fn packet(buffer: &mut Vec<u8>, summary: &PacketSummary) {
-    bytes(buffer, summary.protocol.to_string().as_bytes());
+    bytes(buffer, summary.protocol.name().as_bytes());
     address(buffer, summary.source);
     address(buffer, summary.destination);
     buffer.push(summary.class.code_point());

@@ -93,7 +93,11 @@ impl Body for Cargo {
 }
 
 /// A kernel's packet as the fabric carries it, from a machine that knows itself by `source`.
-pub(super) fn in_fabric(cargo: Cargo, source: IpAddr, class: TrafficClass) -> Packet<Cargo> {
+pub(super) fn in_fabric(
+    cargo: Box<Cargo>,
+    source: IpAddr,
+    class: TrafficClass,
+) -> Packet<Box<Cargo>> {
     let packet = &cargo.packet;
     let (protocol, ports, tcp, size_bytes) = match &packet.payload {
         Transport::Udp(datagram) => (
@@ -134,7 +138,7 @@ pub(super) fn in_fabric(cargo: Cargo, source: IpAddr, class: TrafficClass) -> Pa
 
 /// The packet as the kernel of its receiver sees it: with the addresses that the NATs on the way left
 /// in it, and the receiver's own as its kernel knows it.
-pub(super) fn rewritten(packet: &Packet<Cargo>, receiver: IpAddr) -> KernelPacket {
+pub(super) fn rewritten(packet: &Packet<Box<Cargo>>, receiver: IpAddr) -> KernelPacket {
     let mut kernel = packet.body.packet.clone();
     let Flow {
         source,
@@ -162,7 +166,10 @@ pub(super) fn rewritten(packet: &Packet<Cargo>, receiver: IpAddr) -> KernelPacke
 }
 
 /// A packet with a segment as two: so many bytes of the payload, and what follows them.
-pub(super) fn split(packet: Packet<Cargo>, bytes: usize) -> (Packet<Cargo>, Packet<Cargo>) {
+pub(super) fn split(
+    packet: Packet<Box<Cargo>>,
+    bytes: usize,
+) -> (Packet<Box<Cargo>>, Packet<Box<Cargo>>) {
     let mut begin = packet.clone();
     let mut rest = packet;
     (begin.body.packet, rest.body.packet) = split_segment(&begin.body.packet, bytes);
@@ -194,7 +201,7 @@ fn payload_bytes(packet: &KernelPacket) -> usize {
     }
 }
 
-pub(super) fn summary(packet: &Packet<Cargo>) -> PacketSummary {
+pub(super) fn summary(packet: &Packet<Box<Cargo>>) -> PacketSummary {
     let (payload, tcp) = match &packet.body.packet.payload {
         Transport::Udp(datagram) => (datagram.payload.clone(), TcpSummary::default()),
         Transport::Tcp(segment) => {

@@ -99,7 +99,12 @@ impl World {
     }
 
     /// Why a host takes no packets at present.
-    fn refusal(&self, host: HostId, kernel: IpAddr, packet: &Packet<Cargo>) -> Option<DropCause> {
+    fn refusal(
+        &self,
+        host: HostId,
+        kernel: IpAddr,
+        packet: &Packet<Box<Cargo>>,
+    ) -> Option<DropCause> {
         if packet.damage == Damage::Detected {
             return Some(DropCause::Checksum);
         }
@@ -183,7 +188,7 @@ impl World {
         at: Duration,
         place: &str,
         cause: DropCause,
-        packet: &Packet<Cargo>,
+        packet: &Packet<Box<Cargo>>,
     ) {
         self.recorder.record(
             at,
@@ -203,16 +208,14 @@ impl World {
             return;
         };
         let key = (again.max(self.now), self.next_sequence_number());
-        let again = Cargo {
-            tag: Some(tag),
-            ..cargo.clone()
-        };
+        let mut again = cargo.clone();
+        again.tag = Some(tag);
         self.retransmissions.insert(key, (sender, again));
     }
 
     /// Sends a lost segment again at `when`, where that is sooner than it would be.
     fn hasten(&mut self, missing: Missing, when: Duration) {
-        let is_it = |(_, cargo): &(HostId, Cargo)| {
+        let is_it = |(_, cargo): &(HostId, Box<Cargo>)| {
             cargo.tag.is_some_and(|tag| tag.is_first_retry_of(missing))
         };
         let mut later = self.retransmissions.range((when, 0)..);
@@ -229,7 +232,7 @@ impl World {
 
     /// Hands to the fabric what the hosts sent in the step that ends now, and what they send again.
     pub(super) fn send_all(&mut self) {
-        let mut sent: Vec<(Duration, HostId, Packet<Cargo>)> = Vec::new();
+        let mut sent: Vec<(Duration, HostId, Packet<Box<Cargo>>)> = Vec::new();
         while let Some(entry) = self.retransmissions.first_entry() {
             let at = entry.key().0;
             if at > self.now {
@@ -256,21 +259,21 @@ impl World {
         });
         for (at, packet) in packets {
             let Some(host) = self.by_kernel.get(&packet.src).copied() else {
-                let cargo = Cargo {
+                let cargo = Box::new(Cargo {
                     packet,
                     sender: None,
                     tag: None,
-                };
+                });
                 let source = cargo.packet.src;
                 let packet = in_fabric(cargo, source, TrafficClass::default());
                 self.dropped(at, "core", DropCause::NoRoute, &packet);
                 continue;
             };
-            let cargo = Cargo {
+            let cargo = Box::new(Cargo {
                 packet,
                 sender: Some(host),
                 tag: None,
-            };
+            });
             let packet = self.in_fabric(host, cargo);
             let Some(mut packet) = self.leaving(at, host, packet) else {
                 continue;
@@ -301,8 +304,8 @@ impl World {
         &mut self,
         at: Duration,
         host: HostId,
-        packet: Packet<Cargo>,
-    ) -> Option<Packet<Cargo>> {
+        packet: Packet<Box<Cargo>>,
+    ) -> Option<Packet<Box<Cargo>>> {
         let name = self.hosts[host.index()].name.clone();
         let kernel = &packet.body.packet;
         let source = kernel.src;
@@ -335,7 +338,7 @@ impl World {
         Some(packet)
     }
 
-    fn in_fabric(&self, host: HostId, cargo: Cargo) -> Packet<Cargo> {
+    fn in_fabric(&self, host: HostId, cargo: Box<Cargo>) -> Packet<Box<Cargo>> {
         let direction = direction_of(&cargo.packet);
         let class = match cargo.packet.payload {
             Transport::Udp(_) => self.ports.class_of(direction.0),

@@ -59,6 +59,12 @@ impl Egress {
         }
     }
 
+    /// Whether there may be anything to [`collect`](Self::collect).
+    #[must_use]
+    pub fn has_some(&self) -> bool {
+        self.signal.is_raised()
+    }
+
     /// Takes over what the kernels want to send, as sent at `now`.
     pub fn collect(&self, now: Duration) {
         if !self.signal.lower() {
@@ -112,6 +118,10 @@ impl SendSignal {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     fn lower(&self) -> bool {
         self.0.swap(false, Ordering::Relaxed)
     }
@@ -140,7 +150,9 @@ impl Domain {
             let (egress, idle) = (egress.clone(), Arc::clone(&clock));
             builder.on_thread_park(move || {
                 // Every task is idle: whatever they sent, they sent now.
-                if let Some(now) = idle.now() {
+                if egress.has_some()
+                    && let Some(now) = idle.now()
+                {
                     egress.collect(now);
                 }
             });

@@ -17,6 +17,9 @@ const OVERTAKEN_BY: Duration = Duration::from_secs(1);
 /// How long after what has overtaken it a candidate may be sent yet.
 const SENT_WITHIN: Duration = Duration::from_secs(2);
 
+/// Who writes down what is sent: the client that ships, and the endpoints of others.
+const SIGNALING: [&str; 2] = ["ringtrue::signaling", "ringtrue_sim::endpoint"];
+
 /// What was found, and how much of it was sent.
 #[derive(Debug, Clone, Default)]
 pub struct DepartureWatch {
@@ -41,13 +44,9 @@ impl DepartureWatch {
             return;
         };
         self.judge(event);
-        if target.starts_with("ringtrue::signaling") {
-            if let Some(fields) = text.strip_prefix("signaling message sent kind=") {
-                self.note_sent(event, fields);
-            }
-        } else if target.starts_with("ringtrue::call") {
+        if target.starts_with("ringtrue::call") {
             self.note_call(event, text);
-        } else if target.starts_with("ringtrue_sim::endpoint")
+        } else if SIGNALING.iter().any(|part| target.starts_with(part))
             && let Some(fields) = text.strip_prefix("signaling message sent kind=")
         {
             self.note_sent(event, fields);
@@ -125,7 +124,7 @@ mod tests {
     use super::super::tests::line;
     use super::*;
 
-    const SIGNALING: &str = "ringtrue::signaling::message::line";
+    const LINE: &str = "ringtrue::signaling::message::line";
     const SESSION: &str = "ringtrue::call::session::media";
 
     #[track_caller]
@@ -145,7 +144,7 @@ mod tests {
     }
 
     fn sent(at_ms: u64, fields: &'static str) -> (u64, &'static str, &'static str) {
-        (at_ms, SIGNALING, fields)
+        (at_ms, LINE, fields)
     }
 
     const CANDIDATE: &str = "signaling message sent kind=candidate call=c1 ufrag=u1 candidate=x";

@@ -1,6 +1,10 @@
 //! Whether a client that may use relays only keeps its addresses to itself (RFC 8829 section 3.5.3): they
 //! show neither in a packet to the other side nor in what it says of itself, be it as a related address.
 
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use ringtrue::config::TransportPolicy;
 
 use crate::check::datagram::Datagram;
@@ -20,36 +24,43 @@ const UNSPECIFIED: [&[u8]; 2] = [b"0.0.0.0 ", b":: "];
 /// What left each host that is not for a relay. It counts where the scenario allows relays only.
 #[derive(Debug, Clone, Default)]
 pub struct LeakWatch {
-    leaked: Vec<(HostName, String)>,
+    /// What left whom when; the same of a host once.
+    leaked: Vec<(HostName, Duration, Leak)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Leak {
+    /// A packet that went straight to somebody.
+    Sent(SocketAddr),
+    /// A candidate with this in it.
+    Told(String),
 }
 
 impl LeakWatch {
     /// Sees the next event.
     pub fn note(&mut self, event: &Event) {
-        let what = match &event.kind {
+        let leak = match &event.kind {
             EventKind::PacketSent(packet) if packet.protocol == Protocol::Udp => {
                 let datagram = Datagram::read(&packet.payload);
                 let is_direct = matches!(datagram, Datagram::Dtls | Datagram::Media)
                     || datagram.is_check()
                     || datagram.is_answer_to_check();
-                is_direct.then(|| format!("sent a packet straight to {}", packet.destination))
+                is_direct.then_some(Leak::Sent(packet.destination))
             }
             // What a client sends is masked (RFC 6455 section 5.3); what reaches it is not.
             EventKind::PacketDelivered(packet) if packet.protocol == Protocol::Tcp => {
                 telling(&packet.payload).map(|text| {
                     let text = String::from_utf8_lossy(text);
-                    format!("was told a candidate with{}", text.trim_end())
+                    Leak::Told(text.trim_end().to_owned())
                 })
             }
             _ => None,
         };
-        let known = |what: &String| {
+        if let Some(leak) = leak {
             let mut leaked = self.leaked.iter();
-            leaked.any(|(host, said)| *host == event.host && said.starts_with(what.as_str()))
-        };
-        if let Some(what) = what.filter(|what| !known(what)) {
-            let what = format!("{what} at {:?}", event.at);
-            self.leaked.push((event.host.clone(), what));
+            if !leaked.any(|(host, _, known)| *host == event.host && *known == leak) {
+                self.leaked.push((event.host.clone(), event.at, leak));
+            }
         }
     }
 
@@ -68,10 +79,21 @@ impl LeakWatch {
         let of_peers = self
             .leaked
             .iter()
-            .filter(|(host, _)| scenario.peers.contains_key(&**host));
+            .filter(|(host, ..)| scenario.peers.contains_key(&**host));
         of_peers
-            .map(|(host, what)| format!("{host} {what}, though clients may use relays only"))
+            .map(|(host, at, leak)| {
+                format!("{host} {leak} at {at:?}, though clients may use relays only")
+            })
             .collect()
+    }
+}
+
+impl fmt::Display for Leak {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sent(to) => write!(formatter, "sent a packet straight to {to}"),
+            Self::Told(what) => write!(formatter, "was told a candidate with{what}"),
+        }
     }
 }
 

@@ -40,6 +40,17 @@ pub trait Body: Clone {
     fn unasked_reset() -> Self;
 }
 
+/// A packet passes through many hands on its way, so a large body is better in a box.
+impl<B: Body> Body for Box<B> {
+    fn reset(&self) -> Option<Self> {
+        (**self).reset().map(Self::new)
+    }
+
+    fn unasked_reset() -> Self {
+        Self::new(B::unasked_reset())
+    }
+}
+
 /// What became of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FabricOutput<B> {

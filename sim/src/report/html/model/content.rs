@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::check::datagram::{
-    BINDING, CHANNEL_BIND, Class, DATA, Datagram, SEND, Stun, USE_CANDIDATE, USERNAME,
+    BINDING, CHANNEL_BIND, Class, DATA, Datagram, SEND, Stun, USE_CANDIDATE, USERNAME, is_report,
 };
 use crate::net::flow::Protocol;
 use crate::trace::PacketSummary;
@@ -171,11 +171,6 @@ pub(crate) enum Stream {
     Turn,
     /// Any other.
     Signaling,
-}
-
-/// Whether it is RTCP, which shares the port with RTP (RFC 5761 section 4).
-pub(crate) fn is_report(media: &[u8]) -> bool {
-    matches!(media.get(1), Some(192..=223))
 }
 
 /// The class and number of an error (RFC 8489 section 14.8).

@@ -10,9 +10,9 @@ use ringtrue::audio::quality::InterarrivalJitter;
 use serde::Serialize;
 
 use super::columns::{Columns, machine};
-use super::content::{Weight, is_report};
+use super::content::Weight;
 use super::journeys::Journey;
-use crate::check::datagram::Datagram;
+use crate::check::datagram::{Datagram, is_report};
 use crate::trace::{AppEvent, Event, EventKind};
 
 /// Audio that pauses for longer is another bar.
