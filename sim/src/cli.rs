@@ -1,6 +1,7 @@
 //! The `ringtrue` command line.
 //!
-//! Exit codes: 0 where all came as expected, 1 where not, 2 for wrong usage or invalid input.
+//! Exit codes: 0 where all came as expected, 1 where not, 2 for wrong usage or invalid input, and 3 where
+//! something else went wrong than was recorded.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ const EXIT_EXPECTED: u8 = 0;
 const EXIT_UNEXPECTED: u8 = 1;
 /// Wrong usage or invalid input.
 const EXIT_INVALID: u8 = 2;
+/// What was recorded did not happen again, and something else did.
+const EXIT_OTHERWISE: u8 = 3;
 
 /// Runs a real calling client through networks that fail, in virtual time, from one seed.
 #[derive(Debug, Parser)]
@@ -158,7 +161,7 @@ fn print_line(line: &str) {
     }
 }
 
-/// A range of seeds, `A..B` without B, or one seed.
+/// A range of seeds, `A..B` without B.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SeedRange(std::ops::Range<u64>);
 
@@ -170,12 +173,14 @@ impl std::str::FromStr for SeedRange {
             part.parse::<u64>()
                 .map_err(|_| format!("{part:?} is no seed: allowed is 0 to {}", u64::MAX))
         };
-        let range = if let Some((from, to)) = text.split_once("..") {
-            number(from)?..number(to)?
-        } else {
+        let Some((from, to)) = text.split_once("..") else {
             let seed = number(text)?;
-            seed..seed.saturating_add(1)
+            return Err(format!(
+                "{seed} is no range: write 0..{seed} for so many seeds, or {seed}..{} for this one",
+                seed.saturating_add(1)
+            ));
         };
+        let range = number(from)?..number(to)?;
         if range.is_empty() {
             return Err(format!("{text:?} holds no seed: A..B needs A < B"));
         }
@@ -190,12 +195,11 @@ mod tests {
     #[test]
     fn a_seed_range_is_half_open() {
         assert_eq!("3..5".parse(), Ok(SeedRange(3..5)));
-        assert_eq!("7".parse(), Ok(SeedRange(7..8)));
     }
 
     #[test]
-    fn an_empty_seed_range_is_refused() {
-        for text in ["5..5", "5..3", "", "..", "a..b", "-1..2"] {
+    fn what_is_no_range_of_seeds_is_refused() {
+        for text in ["5..5", "5..3", "", "..", "a..b", "-1..2", "5"] {
             assert!(text.parse::<SeedRange>().is_err(), "{text:?} was accepted");
         }
     }

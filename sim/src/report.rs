@@ -116,7 +116,21 @@ impl Report {
         let client = self.client.as_ref();
         let client = client.map(|client| format!(" --client {client}"));
         let client = client.unwrap_or_default();
-        format!("cargo run -- {command} {file} --seed {}{client}", self.seed)
+        let program = program();
+        format!("{program} {command} {file} --seed {}{client}", self.seed)
+    }
+}
+
+/// How whoever reads a command starts this program: in a checkout with cargo, as the present one was, and
+/// elsewhere by its name.
+#[must_use]
+pub fn program() -> &'static str {
+    // Cargo tells what it runs which package that is of.
+    let package = std::env::var_os("CARGO_PKG_NAME");
+    if package.is_some_and(|package| package == env!("CARGO_PKG_NAME")) {
+        "cargo run --"
+    } else {
+        "ringtrue"
     }
 }
 

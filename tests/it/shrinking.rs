@@ -169,6 +169,15 @@ fn a_file_that_was_shrunk_fails_again_by_itself_and_by_its_string() {
     let json = said(&["replay", small, "--json"], 1);
     let json: serde_json::Value = serde_json::from_str(&json).expect("one object");
     assert_eq!(json["failures"][0]["cause"], "wrong-outcome");
+    assert_eq!(json["again"], "as-recorded");
+
+    let other = text.replace("cause = \"wrong-outcome\"", "cause = \"too-late\"");
+    std::fs::write(small, other).expect("the file can be written");
+    let otherwise = said(&["replay", small], 3);
+    assert!(
+        otherwise.contains("it fails, but not as recorded"),
+        "{otherwise}"
+    );
 
     let mended = text.replace("[expect]\noutcome = \"unreachable\"\n", "");
     std::fs::write(small, mended).expect("the file can be written");

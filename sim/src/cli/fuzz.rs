@@ -15,6 +15,7 @@ use crate::fuzz::comparison::{HEAD, results};
 use crate::fuzz::coverage::Coverage;
 use crate::fuzz::hunt::{Hunt, Progress};
 use crate::fuzz::summary::{Finding, Summary};
+use crate::report::program;
 use crate::report::text::{self, Colour};
 use crate::scenario::model::ClientName;
 use crate::seed::Seed;
@@ -213,8 +214,9 @@ fn found(cause: &str, finding: &Finding) -> String {
         ));
     }
     if let Some(file) = &finding.file {
+        let program = program();
         lines.push(format!(
-            "  see it again: ringtrue replay {}",
+            "  see it again: {program} replay {}",
             file.display()
         ));
     }
@@ -224,7 +226,8 @@ fn found(cause: &str, finding: &Finding) -> String {
         } else {
             "see it again"
         };
-        lines.push(format!("  {again}: ringtrue replay {word}"));
+        let program = program();
+        lines.push(format!("  {again}: {program} replay {word}"));
     }
     lines.join("\n")
 }

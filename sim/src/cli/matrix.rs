@@ -1,10 +1,12 @@
 //! `ringtrue matrix`: every kind of NAT against every other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, print_line, progress, run};
+use crate::endpoint::{Endpoint, RingtrueEndpoint};
 use crate::matrix::{Behaviour, CellResult, Conditions, Layers, Verdict, cells};
 use crate::net::loss::Probability;
 use crate::probe::{Agreement, ProbeError, classify_nat};
@@ -56,7 +58,8 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let mut results: Vec<CellResult> = Vec::new();
     let mut failures = Vec::new();
     let colour = Colour::for_stdout();
-    run::run_all(&runs, PacketOrEvent::Event, None, |report| {
+    let endpoint: Arc<dyn Endpoint> = Arc::new(RingtrueEndpoint);
+    run::run_all(&runs, PacketOrEvent::Event, &endpoint, |report| {
         let result = cells[results.len()].result(&report);
         if result.verdict == Verdict::Differs {
             failures.push(difference(&result));

@@ -3,15 +3,19 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::case::CaseArguments;
-use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, print_line, run};
+use super::{CliError, EXIT_EXPECTED, EXIT_OTHERWISE, EXIT_UNEXPECTED, print_line, run};
 use crate::report::text::Colour;
 use crate::report::{Report, bundle};
 use crate::scenario::model::Fails;
 use crate::world::run::RunOptions;
 
 /// Run a scenario that holds on to a failure, or a seed string, and say whether it still fails so
+///
+/// Exit codes: 0 where it passes, 1 where it fails as recorded (or fails, where nothing is recorded), 3 where
+/// it fails otherwise.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -39,32 +43,74 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
         bundle::check_room(directory)?;
     }
     let report = run::run_into(out, &case.scenario, case.seed, options)?;
-    run::print(show, &report, Colour::for_stdout());
-    if let Some(directory) = out.filter(|_| !arguments.json) {
-        print_line(&run::written("bundle", directory));
-    }
-    if let Some(fails) = case.scenario.fails.as_ref().filter(|_| !arguments.json) {
-        print_line(&compared(fails, &report));
-    }
-    Ok(if report.passed {
-        EXIT_EXPECTED
+    // What one client did says nothing of another.
+    let fails = case.scenario.fails.as_ref();
+    let fails = fails.filter(|fails| fails.client == case.client);
+    let again = fails.map(|fails| (fails, Again::of(fails, &report)));
+    if arguments.json {
+        let again = again.map(|(_, again)| again);
+        let report = &report;
+        let json = serde_json::to_string(&Json { report, again });
+        print_line(&json.expect("a report is always JSON"));
     } else {
-        EXIT_UNEXPECTED
+        run::print(show, &report, Colour::for_stdout());
+        if let Some(directory) = out {
+            print_line(&run::written("bundle", directory));
+        }
+        if let Some((fails, again)) = again {
+            print_line(&compared(fails, again));
+        }
+    }
+    Ok(match again {
+        _ if report.passed => EXIT_EXPECTED,
+        Some((_, Again::Otherwise)) => EXIT_OTHERWISE,
+        _ => EXIT_UNEXPECTED,
     })
 }
 
+/// What became of a failure that was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Again {
+    /// It is there again.
+    AsRecorded,
+    /// Another one is there in its place.
+    Otherwise,
+    /// It is gone, and the run is as expected.
+    Gone,
+}
+
+/// What `--json` prints: the report, and what became of the failure that was recorded, if one was.
+#[derive(Debug, Serialize)]
+struct Json<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    again: Option<Again>,
+}
+
+impl Again {
+    fn of(fails: &Fails, report: &Report) -> Self {
+        if report.failures.iter().any(|failure| fails.is(failure)) {
+            Self::AsRecorded
+        } else if report.passed {
+            Self::Gone
+        } else {
+            Self::Otherwise
+        }
+    }
+}
+
 /// Whether a run failed as it was recorded, in one line.
-fn compared(fails: &Fails, report: &Report) -> String {
+fn compared(fails: &Fails, again: Again) -> String {
     let says = fails.says.as_ref();
     let says = says.map_or_else(String::new, |says| format!(" that says {says:?}"));
-    let recorded = format!("{}{says}", fails.cause);
-    if report.failures.iter().any(|failure| fails.is(failure)) {
-        format!("it fails as recorded: {recorded}")
-    } else if report.passed {
-        format!("the recorded failure is gone: {recorded}")
-    } else {
-        format!("it fails, but not as recorded: {recorded}")
-    }
+    let what = match again {
+        Again::AsRecorded => "it fails as recorded",
+        Again::Otherwise => "it fails, but not as recorded",
+        Again::Gone => "the recorded failure is gone",
+    };
+    format!("{what}: {}{says}", fails.cause)
 }
 
 #[cfg(test)]
@@ -89,7 +135,7 @@ mod tests {
         report.failures = failures.collect();
         report.passed = report.failures.is_empty();
         let fails = scenario.fails.expect("it is in the text");
-        assert_eq!(compared(&fails, &report), expected);
+        assert_eq!(compared(&fails, Again::of(&fails, &report)), expected);
     }
 
     #[test]

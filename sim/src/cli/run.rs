@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
+use super::case::endpoint_of;
 use super::{CliError, EXIT_EXPECTED, EXIT_UNEXPECTED, SeedRange, print_line, progress};
+use crate::endpoint::Endpoint;
 use crate::report::text::{self, Colour, Detail};
 use crate::report::{PacketOrEvent, Report, bundle};
+use crate::scenario::model::ClientName;
 use crate::scenario::{Scenario, load_paths};
 use crate::seed::Seed;
 use crate::trace::Recording;
@@ -31,9 +34,9 @@ pub(super) struct Arguments {
     /// Run every scenario with each seed from A up to but without B
     #[arg(long, value_name = "A..B")]
     seeds: Option<SeedRange>,
-    /// Run a client with a known defect in the place of the one that ships
-    #[arg(long, value_name = "VARIANT", value_parser = clients())]
-    client: Option<Variant>,
+    /// The client that calls: the one that ships, or a variant with a known defect
+    #[arg(long, value_name = "VARIANT", value_parser = clients(), default_value = "ringtrue")]
+    client: ClientName,
     /// One JSON object a run on standard output, and nothing else
     #[arg(long)]
     json: bool,
@@ -138,7 +141,8 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
     let colour = Colour::for_stdout();
     let bar = progress::bar(runs.len() as u64, "run");
     let mut tally = Tally::default();
-    run_all(&runs, show.detail(), arguments.client, |report| {
+    let endpoint = endpoint_of(&arguments.client)?;
+    run_all(&runs, show.detail(), &endpoint, |report| {
         bar.suspend(|| print(show, &report, colour));
         bar.inc(1);
         if report.passed {
@@ -171,10 +175,12 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
 }
 
 /// The names of the clients, each with what is wrong with it.
-fn clients() -> impl TypedValueParser<Value = Variant> {
-    let names =
+fn clients() -> impl TypedValueParser<Value = ClientName> {
+    let ships = PossibleValue::new("ringtrue").help("The one that ships");
+    let variants =
         Variant::ALL.map(|variant| PossibleValue::new(variant.as_str()).help(variant.about()));
-    PossibleValuesParser::new(names).try_map(|name| name.parse::<Variant>())
+    let names = std::iter::once(ships).chain(variants);
+    PossibleValuesParser::new(names).map(ClientName)
 }
 
 /// Gives each run a directory of its own, so far as nothing else is there.
@@ -225,12 +231,12 @@ pub(super) fn written(what: &str, directory: &Path) -> String {
     format!("{what} written to {}", directory.display())
 }
 
-/// Runs everything on all cores, the peers with this client or with the one that ships, and hands the reports
-/// over in order, as if one came after the other.
+/// Runs everything on all cores, the peers with this client, and hands the reports over in order, as if one came
+/// after the other.
 pub(super) fn run_all(
     runs: &[Run<'_>],
     detail: PacketOrEvent,
-    client: Option<Variant>,
+    endpoint: &Arc<dyn Endpoint>,
     mut done: impl FnMut(Report),
 ) -> Result<(), CliError> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
@@ -250,13 +256,11 @@ pub(super) fn run_all(
                     else {
                         return;
                     };
-                    let mut options = RunOptions {
+                    let options = RunOptions {
                         detail,
+                        endpoint: Arc::clone(endpoint),
                         ..RunOptions::default()
                     };
-                    if let Some(variant) = client {
-                        options.endpoint = variant.endpoint();
-                    }
                     let result = run_into(out.as_deref(), scenario, *seed, options);
                     // A receiver that is gone has met an error and wants no more.
                     if results.send((index, result)).is_err() {

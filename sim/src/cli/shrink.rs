@@ -14,8 +14,7 @@ use crate::fuzz::cause::Cause;
 use crate::fuzz::record;
 use crate::fuzz::seed_string::SeedString;
 use crate::fuzz::shrink::{Budget, Ended, Failing, Shrunk, shrink};
-use crate::report::Report;
-use crate::report::text;
+use crate::report::{Report, program, text};
 use crate::scenario::{LoadError, Scenario, schema};
 use crate::seed::Seed;
 use crate::world::run::run;
@@ -77,7 +76,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
             summarize(&cause, &shrunk, out);
             // With the failure that the file holds on to, so that it can be compared anywhere.
             if let Ok(word) = SeedString::new(&text, given.seed, given.client) {
-                print_line(&format!("or, anywhere: ringtrue replay {word}"));
+                print_line(&format!("or, anywhere: {program} replay {word}"));
             }
         }
     }
@@ -141,5 +140,6 @@ fn summarize(cause: &Cause, shrunk: &Shrunk, out: &Path) {
         text::count(edits, "edit"),
         text::count(runs, "run"),
     ));
-    print_line(&format!("see it again: ringtrue replay {}", out.display()));
+    let program = program();
+    print_line(&format!("see it again: {program} replay {}", out.display()));
 }

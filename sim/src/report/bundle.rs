@@ -81,6 +81,16 @@ pub enum BundleError {
         /// The first thing in it that belongs to no bundle.
         found: String,
     },
+    /// There is one bundle already where several are to go, each into a directory of its own.
+    #[error(
+        "{} is one bundle: several runs get a directory each, for which one is needed that is empty, not \
+         there, or holds such directories only",
+        path.display()
+    )]
+    OneBundle {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The scenario was put together by a program and never written.
     #[error("the scenario {scenario:?} has no text, so that its bundle could not be run again")]
     NoText {

@@ -247,7 +247,7 @@ pub(super) fn outcome_name(report: &Report) -> &'static str {
         Outcome::Unreachable => "unreachable",
         // Both sides had audio.
         Outcome::Failed if report.audio_connected_ms.len() > 1 => "audio lost",
-        Outcome::Failed => "failed",
+        Outcome::Failed => "call failed",
     }
 }
 

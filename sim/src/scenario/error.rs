@@ -332,10 +332,18 @@ impl ProblemKind {
         let suggestion = (of_key || of_value)
             .then(|| nearest(written, names))
             .flatten();
-        let message = match (of_key, of_value) {
-            (true, _) => "there is no such key",
-            (_, true) => "there is no such value",
-            _ => message,
+        let (message, allowed) = match (message, allowed.as_deref()) {
+            _ if of_key => ("there is no such key", allowed),
+            _ if of_value => ("there is no such value", allowed),
+            ("invalid type: map", Some("a sequence")) => (
+                "this is one table, and here is a list of them",
+                Some("two brackets around the name, such as `[[fault]]`".to_owned()),
+            ),
+            ("invalid basic string", Some("`\"`")) => (
+                "this text has no end in its line",
+                Some("a text in quotes".to_owned()),
+            ),
+            _ => (message, allowed),
         };
         Self::Toml {
             message: message.to_owned(),

@@ -26,6 +26,9 @@ pub struct CheckWatch {
     latest: BTreeMap<(HostName, String), Duration>,
     /// Who is which in a session, by the fragments of both sides in order of the alphabet.
     roles: BTreeMap<(String, String), BTreeMap<HostName, Role>>,
+    /// The pair that each controlling agent has nominated, by host and its own user name fragment. Of a pair with
+    /// a relayed candidate it is the way to the relay.
+    nominated: BTreeMap<(HostName, String), (SocketAddr, SocketAddr)>,
     /// From where to where each check came that somebody was handed.
     asked: Recent<(HostName, [u8; 12]), (SocketAddr, SocketAddr)>,
     told: Told,
@@ -86,7 +89,7 @@ impl CheckWatch {
         let datagram = Datagram::read(&packet.payload);
         match datagram.carried() {
             Datagram::Stun(message) if datagram.carried().is_check() => {
-                self.check_sent(event, &message)
+                self.check_sent(event, packet, &message)
             }
             // Of what a relay carries the relay decides over the addresses.
             Datagram::Stun(message) if datagram.is_answer_to_check() => {
@@ -107,7 +110,12 @@ impl CheckWatch {
         }
     }
 
-    fn check_sent(&mut self, event: &Event, message: &Stun<'_>) -> Option<Wrong> {
+    fn check_sent(
+        &mut self,
+        event: &Event,
+        packet: &PacketSummary,
+        message: &Stun<'_>,
+    ) -> Option<Wrong> {
         let username = message.attribute(USERNAME)?;
         let username = String::from_utf8_lossy(username);
         let (remote, local) = username.split_once(':')?;
@@ -134,7 +142,13 @@ impl CheckWatch {
                 "sent a check without a priority".into(),
             ));
         }
+        let another = if has(USE_CANDIDATE) {
+            self.another_nominated(event, packet, local)
+        } else {
+            None
+        };
         self.too_soon(event, local)
+            .or(another)
             .or_else(|| self.both_alike(event, local, remote, role))
     }
 
@@ -145,6 +159,23 @@ impl CheckWatch {
         let apart = event.at.saturating_sub(before);
         let wrong = || format!("sent two checks {apart:?} apart, not 5 ms");
         (apart < TA_MIN).then(|| ("RFC 8445 section 14.2", wrong()))
+    }
+
+    /// Section 8.1.1: a session has one nominated pair, and that once and for all.
+    fn another_nominated(
+        &mut self,
+        event: &Event,
+        packet: &PacketSummary,
+        local: &str,
+    ) -> Option<Wrong> {
+        let pair = (packet.source, packet.destination);
+        let key = (event.host.clone(), local.to_owned());
+        let first = *self.nominated.entry(key).or_insert(pair);
+        let wrong = || {
+            let ((from, to), (first_from, first_to)) = (pair, first);
+            format!("nominated {from} to {to} after {first_from} to {first_to}")
+        };
+        (first != pair).then(|| ("RFC 8445 section 8.1.1", wrong()))
     }
 
     /// Section 7.3.1.1: of the two sides one controls, and the other does not.
@@ -283,6 +314,24 @@ mod tests {
         let nominates = [ATTR_ICE_CONTROLLED, ATTR_PRIORITY, ATTR_USE_CANDIDATE];
         let said = "bob at 0ns nominated, and is controlled (RFC 8445 section 7.1.2)";
         check(&[sent(0, "bob", BOBS, &nominates)], &[said]);
+    }
+
+    #[test]
+    fn an_agent_nominates_one_pair() {
+        let nominates = [ATTR_ICE_CONTROLLING, ATTR_PRIORITY, ATTR_USE_CANDIDATE];
+        let nominated = |at_ms, username, port| {
+            let mut packet = request(username, &nominates);
+            packet.destination.set_port(port);
+            event(at_ms, "alice", EventKind::PacketSent(packet))
+        };
+        let once = [nominated(0, ALICES, 5000), nominated(200, ALICES, 5000)];
+        check(&once, &[]);
+        let after_restart = nominated(400, "d:c", 5001);
+        check(&[&once[..], &[after_restart]].concat(), &[]);
+        let another = nominated(400, ALICES, 5001);
+        let said = "alice at 400ms nominated 10.0.0.1:5000 to 10.0.0.2:5001 after 10.0.0.1:5000 to 10.0.0.2:5000 \
+                    (RFC 8445 section 8.1.1)";
+        check(&[&once[..], &[another]].concat(), &[said]);
     }
 
     #[test]

@@ -21,10 +21,14 @@ pub fn check_room(directory: &Path) -> Result<(), BundleError> {
 ///
 /// # Errors
 ///
-/// As of [`check_room`].
+/// As of [`check_room`], and [`BundleError::OneBundle`] where it is a bundle itself.
 pub fn check_room_for_many(directory: &Path) -> Result<(), BundleError> {
     for name in names_in(directory)? {
         let path = directory.join(&name);
+        if FILES.contains(&name.as_str()) {
+            let path = directory.to_owned();
+            return Err(BundleError::OneBundle { path });
+        }
         if !path.is_dir() {
             return Err(occupied(directory, name));
         }
@@ -134,7 +138,8 @@ mod tests {
         check_room_for_many(directory).expect_err("notes are in a bundle");
         fs::remove_file(bundle.join("notes.txt")).expect("it is there");
         fs::write(directory.join("report.json"), "{}").expect("a new file");
-        check_room_for_many(directory).expect_err("it is a bundle itself");
+        let error = check_room_for_many(directory).expect_err("it is a bundle itself");
+        assert!(matches!(error, BundleError::OneBundle { .. }), "{error}");
     }
 
     #[test]

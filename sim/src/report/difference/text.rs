@@ -8,7 +8,7 @@ use owo_colors::Style;
 use super::{Comparison, Milestone, Row, told};
 use crate::report::text::{Colour, clock, count, shortened};
 use crate::scenario::value::format_duration;
-use crate::trace::Event;
+use crate::trace::{Event, EventKind};
 
 /// How many rows are shown of what both runs have, before they part.
 const ROWS_BEFORE: usize = 4;
@@ -45,6 +45,17 @@ pub fn trace(first: &[Event], second: &[Event], same: Option<usize>, colour: Col
         event_line(&mut text, ' ', &told(event));
     }
     let next = [first, second].map(|events| events.get(same));
+    if let [
+        Some(Event {
+            kind: EventKind::Canary(_),
+            ..
+        }),
+        Some(_),
+    ] = next
+    {
+        text.push_str("    each seed draws other numbers, and none was used before\n");
+        return text;
+    }
     for (mark, event) in ['A', 'B'].into_iter().zip(next) {
         match event {
             Some(event) => event_line(&mut text, mark, &told(event)),

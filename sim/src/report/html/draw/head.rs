@@ -6,7 +6,8 @@ use std::fs;
 use super::markup::{escape, lasting};
 use crate::fuzz::seed_string::SeedString;
 use crate::report::Report;
-use crate::report::text::outcome_name;
+use crate::report::failure::{Account, Line, account};
+use crate::report::text::{clock, outcome_name};
 use crate::scenario::Scenario;
 use crate::scenario::model::ClientName;
 use crate::seed::Seed;
@@ -74,7 +75,7 @@ pub(super) fn facts(report: &Report) -> String {
     html
 }
 
-/// What was expected and what happened, where the two differ.
+/// What was expected and what happened, where the two differ, and what led there.
 pub(super) fn failures(report: &Report) -> String {
     if report.failures.is_empty() {
         return String::new();
@@ -90,7 +91,22 @@ pub(super) fn failures(report: &Report) -> String {
             escape(&failure.message)
         );
     }
-    html.push_str("</ul></section>\n");
+    html.push_str("</ul>\n");
+    let Account { lines, .. } = account(report);
+    if !lines.is_empty() {
+        html.push_str("<h3>What led there</h3>\n<table class=\"led\"><tbody>\n");
+    }
+    for Line { at, host, text } in &lines {
+        let (at, host, text) = (clock(*at), escape(host), escape(text));
+        let _ = writeln!(
+            html,
+            "<tr><td>{at}</td><th scope=\"row\">{host}</th><td>{text}</td></tr>"
+        );
+    }
+    if !lines.is_empty() {
+        html.push_str("</tbody></table>\n");
+    }
+    html.push_str("</section>\n");
     html
 }
 
