@@ -76,7 +76,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
             summarize(&cause, &shrunk, out);
             // With the failure that the file holds on to, so that it can be compared anywhere.
             if let Ok(word) = SeedString::new(&text, given.seed, given.client) {
-                print_line(&format!("or, anywhere: {program} replay {word}"));
+                print_line(&format!("or, anywhere: {} replay {word}", program()));
             }
         }
     }
