@@ -12,6 +12,7 @@ use std::sync::Arc;
 use ::tokio::io::{AsyncRead, AsyncWrite};
 use async_trait::async_trait;
 
+pub mod between;
 pub mod tls;
 pub mod tokio;
 

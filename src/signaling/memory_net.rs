@@ -4,17 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
@@ -22,6 +19,7 @@ use super::client::Identity;
 use super::message::{CallId, CallMessage, Envelope};
 use super::relay::{Relay, RelayConfig, serve};
 use crate::config::SignalingConfig;
+use crate::net::between::StreamBetween;
 use crate::net::{ByteStream, DatagramSocket, Interface, Net, StreamListener, TrafficClass};
 
 /// The settings of a client whose server is `relay.example`.
@@ -217,13 +215,7 @@ impl Net for MemoryNet {
             }
         });
         state.wires.push(sender);
-        let end = |stream, local, peer| {
-            Box::new(MemoryStream {
-                stream,
-                local,
-                peer,
-            })
-        };
+        let end = |stream, local, peer| Box::new(StreamBetween::new(stream, local, peer));
         listener
             .send((end(far, remote, local), local))
             .map_err(|_| refused())?;
@@ -303,49 +295,5 @@ impl StreamListener for MemoryListener {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.local)
-    }
-}
-
-struct MemoryStream {
-    stream: DuplexStream,
-    local: SocketAddr,
-    peer: SocketAddr,
-}
-
-impl ByteStream for MemoryStream {
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.peer)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.local)
-    }
-}
-
-impl AsyncRead for MemoryStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for MemoryStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

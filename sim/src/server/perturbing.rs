@@ -18,17 +18,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use rand_chacha::ChaCha8Rng;
+use ringtrue::net::between::StreamBetween;
 use ringtrue::net::tls::TlsAcceptor;
 use ringtrue::net::{ByteStream, StreamListener};
 use tokio::io::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, ReadHalf,
-    WriteHalf, copy, duplex, split,
+    AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf, copy, duplex, split,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -119,11 +117,7 @@ impl StreamListener for Listener {
     async fn accept(&self) -> io::Result<(Box<dyn ByteStream>, SocketAddr)> {
         let (stream, remote) = self.below.accept().await?;
         let (here, servers) = duplex(PIPE_BYTES);
-        let pipe = Pipe {
-            stream: servers,
-            local: stream.local_addr()?,
-            remote,
-        };
+        let servers = StreamBetween::new(servers, stream.local_addr()?, remote);
         let connection = Connection {
             perturbing: self.perturbing.clone(),
             held: BTreeMap::new(),
@@ -145,7 +139,7 @@ impl StreamListener for Listener {
                 tracing::debug!(%remote, %error, "perturbed signaling connection ended");
             }
         });
-        Ok((Box::new(pipe), remote))
+        Ok((Box::new(servers), remote))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -159,51 +153,6 @@ impl fmt::Debug for Listener {
             .debug_struct("Listener")
             .field("below", &self.below)
             .finish_non_exhaustive()
-    }
-}
-
-/// The server's end of a connection.
-struct Pipe {
-    stream: DuplexStream,
-    local: SocketAddr,
-    remote: SocketAddr,
-}
-
-impl ByteStream for Pipe {
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.remote)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.local)
-    }
-}
-
-impl AsyncRead for Pipe {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Pipe {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

@@ -23,14 +23,12 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use ::turmoil::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
 use async_trait::async_trait;
+use ringtrue::net::between::StreamBetween;
 use ringtrue::net::{ByteStream, DatagramSocket, Interface, Net, StreamListener, TrafficClass};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The network of one turmoil host. It and its sockets work only in futures that turmoil runs on
 /// that very host.
@@ -79,7 +77,8 @@ impl Net for TurmoilNet {
     }
 
     async fn connect_stream(&self, remote: SocketAddr) -> io::Result<Box<dyn ByteStream>> {
-        Ok(Box::new(TurmoilStream(TcpStream::connect(remote).await?)))
+        let stream = TcpStream::connect(remote).await?;
+        Ok(Box::new(with_addresses(stream)?))
     }
 
     async fn listen_stream(&self, local: SocketAddr) -> io::Result<Box<dyn StreamListener>> {
@@ -143,7 +142,7 @@ impl fmt::Debug for TurmoilListener {
 impl StreamListener for TurmoilListener {
     async fn accept(&self) -> io::Result<(Box<dyn ByteStream>, SocketAddr)> {
         let (stream, remote) = self.listener.accept().await?;
-        Ok((Box::new(TurmoilStream(stream)), remote))
+        Ok((Box::new(with_addresses(stream)?), remote))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -151,43 +150,8 @@ impl StreamListener for TurmoilListener {
     }
 }
 
-#[derive(Debug)]
-struct TurmoilStream(TcpStream);
-
-impl ByteStream for TurmoilStream {
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.0.peer_addr()
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-}
-
-impl AsyncRead for TurmoilStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for TurmoilStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
+/// turmoil's stream with its addresses, which it keeps as long as it lives.
+fn with_addresses(stream: TcpStream) -> io::Result<StreamBetween<TcpStream>> {
+    let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
+    Ok(StreamBetween::new(stream, local, peer))
 }

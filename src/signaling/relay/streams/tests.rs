@@ -2,51 +2,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::{Instant, timeout};
 
 use super::*;
-
-struct Pipe(DuplexStream);
-
-impl ByteStream for Pipe {
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
-impl AsyncRead for Pipe {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Pipe {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
-}
+use crate::net::between::StreamBetween;
 
 /// A guarded stream that takes 8 bytes before its other end has to read.
 fn pair(streams: &Arc<Streams>) -> (GuardedStream, DuplexStream) {
     let (near, far) = duplex(8);
-    (streams.guard(Box::new(Pipe(near))), far)
+    let nowhere = ([0, 0, 0, 0], 0).into();
+    let near = StreamBetween::new(near, nowhere, nowhere);
+    (streams.guard(Box::new(near)), far)
 }
 
 fn session(letter: char) -> Sid {
