@@ -319,16 +319,16 @@ mod tests {
     #[test]
     fn an_agent_nominates_one_pair() {
         let nominates = [ATTR_ICE_CONTROLLING, ATTR_PRIORITY, ATTR_USE_CANDIDATE];
-        let nominated = |at_ms, username, port| {
+        let nomination = |at_ms, username, port| {
             let mut packet = request(username, &nominates);
             packet.destination.set_port(port);
             event(at_ms, "alice", EventKind::PacketSent(packet))
         };
-        let once = [nominated(0, ALICES, 5000), nominated(200, ALICES, 5000)];
+        let once = [nomination(0, ALICES, 5000), nomination(200, ALICES, 5000)];
         check(&once, &[]);
-        let after_restart = nominated(400, "d:c", 5001);
+        let after_restart = nomination(400, "d:c", 5001);
         check(&[&once[..], &[after_restart]].concat(), &[]);
-        let another = nominated(400, ALICES, 5001);
+        let another = nomination(400, ALICES, 5001);
         let said = "alice at 400ms nominated 10.0.0.1:5000 to 10.0.0.2:5001 after 10.0.0.1:5000 to 10.0.0.2:5000 \
                     (RFC 8445 section 8.1.1)";
         check(&[&once[..], &[another]].concat(), &[said]);
