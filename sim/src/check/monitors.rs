@@ -8,6 +8,7 @@ pub mod arrivals;
 pub mod candidates;
 pub mod checks;
 pub mod departures;
+pub mod patience;
 pub mod relay_only;
 pub mod retries;
 pub mod states;
@@ -21,6 +22,7 @@ use self::arrivals::ArrivalWatch;
 use self::candidates::CandidateWatch;
 use self::checks::CheckWatch;
 use self::departures::DepartureWatch;
+use self::patience::PatienceWatch;
 use self::relay_only::LeakWatch;
 use self::retries::RetryWatch;
 use self::states::StateWatch;
@@ -37,6 +39,7 @@ pub struct Monitors {
     checks: CheckWatch,
     departures: DepartureWatch,
     leaks: LeakWatch,
+    patience: PatienceWatch,
     retries: RetryWatch,
     states: StateWatch,
 }
@@ -50,6 +53,7 @@ impl Monitors {
         self.checks.note(event);
         self.departures.note(event);
         self.leaks.note(event);
+        self.patience.note(event);
         self.retries.note(event);
         self.states.note(event);
     }
@@ -64,6 +68,7 @@ impl Monitors {
             ("candidates", self.candidates.seen()),
             ("checks", self.checks.seen()),
             ("departures", self.departures.seen()),
+            ("patience", self.patience.seen()),
             ("relay-only", self.leaks.seen()),
             ("retries", self.retries.seen()),
             ("states", self.states.seen()),
@@ -90,6 +95,7 @@ pub fn broken(scenario: &Scenario, monitors: &Monitors) -> Vec<Failure> {
         ),
         (FailureCause::IllegalState, monitors.states.broken()),
         (FailureCause::IceRuleBroken, monitors.checks.broken()),
+        (FailureCause::IceRuleBroken, monitors.patience.broken()),
         (
             FailureCause::RetryMistimed,
             monitors.retries.broken(&signaling),

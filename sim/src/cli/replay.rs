@@ -43,9 +43,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<u8, CliError> {
         bundle::check_room(directory)?;
     }
     let report = run::run_into(out, &case.scenario, case.seed, options)?;
-    // What one client did says nothing of another.
     let fails = case.scenario.fails.as_ref();
-    let fails = fails.filter(|fails| fails.client == case.client);
     let again = fails.map(|fails| (fails, Again::of(fails, &report)));
     if arguments.json {
         let again = again.map(|(_, again)| again);
