@@ -10,7 +10,10 @@ use crate::support::{ringtrue, stdout};
 fn told(arguments: &[&str]) -> String {
     let output = ringtrue(&[&["replay"], arguments].concat());
     let code = output.status.code();
-    assert!(matches!(code, Some(1 | 3)), "{arguments:?} passes: {code:?}");
+    assert!(
+        matches!(code, Some(1 | 3)),
+        "{arguments:?} passes: {code:?}"
+    );
     let said = stdout(&output);
     let name = said.find(" failed with seed ");
     let begin = name.and_then(|name| said[..name].rfind('\n'));

@@ -1,5 +1,6 @@
 //! The way of packets through a [`Topology`], hop by hop and in time order.
 
+mod changes;
 mod gateway;
 mod packet;
 #[cfg(test)]
@@ -19,10 +20,9 @@ pub use self::packet::{Body, FabricOutput, Packet};
 use self::wire::{Wire, Wires};
 use super::cause::DropCause;
 use super::flow::TcpSignal;
-use super::link::{Arrival, Damage, LinkConfig, LinkPair, Transmission};
+use super::link::{Arrival, Damage, LinkPair, Transmission};
 use super::nat::{Nat, Verdict};
-use super::topology::{HostId, NetworkId, Topology, TopologyError};
-use crate::fault::{AddressAfter, Direction};
+use super::topology::{HostId, NetworkId, Topology};
 
 /// A network in motion: links, firewalls and NATs with their state, and the packets under way.
 ///
@@ -179,30 +179,6 @@ impl<B: Body> Fabric<B> {
             .min()
     }
 
-    /// Changes the link of a host or server for packets sent into it from now on.
-    pub fn reconfigure_host_link(&mut self, now: Duration, host: HostId, config: LinkPair) {
-        self.reconfigure(now, Hop::FromHost(host), config.up);
-        self.reconfigure(now, Hop::ToHost(host), config.down);
-    }
-
-    /// Changes the uplink of a network for packets sent into it from now on. What waits in its queue
-    /// goes by the new rate.
-    pub fn reconfigure_uplink(&mut self, now: Duration, network: NetworkId, config: LinkPair) {
-        self.reconfigure(now, Hop::Up(network), config.up);
-        self.reconfigure(now, Hop::Down(network), config.down);
-    }
-
-    fn reconfigure(&mut self, now: Duration, hop: Hop, config: LinkConfig) {
-        // The fabric may be ahead of its hosts, and the past cannot be changed any more.
-        let now = now.max(self.advanced_until);
-        let mut outputs = std::mem::take(&mut self.early);
-        for packet in self.wire_mut(hop).reconfigure(now, config) {
-            self.propagate(now, hop, packet, &mut outputs);
-        }
-        self.early = outputs;
-        self.schedule_departure(now, hop);
-    }
-
     /// The links of a network's uplink as they are now.
     #[must_use]
     pub fn uplink(&self, network: NetworkId) -> LinkPair {
@@ -231,55 +207,6 @@ impl<B: Body> Fabric<B> {
     pub fn nat_mut(&mut self, network: NetworkId) -> Option<(&mut Nat, &mut ChaCha8Rng)> {
         let gateway = &mut self.gateways[network.index()];
         gateway.nat.as_mut().map(|nat| (nat, &mut gateway.rng))
-    }
-
-    /// Restarts the gateway of a network that has a NAT: mappings and what firewalls know are gone, and
-    /// it has a new external address where `address` says so. Gives how many mappings were lost.
-    ///
-    /// # Errors
-    ///
-    /// When no address is left to give.
-    pub fn restart_nat(
-        &mut self,
-        now: Duration,
-        network: NetworkId,
-        address: AddressAfter,
-    ) -> Result<usize, TopologyError> {
-        let Some(nat) = &mut self.gateways[network.index()].nat else {
-            return Ok(0);
-        };
-        let lost = nat.live_mappings(now);
-        let mut pool = nat.externals().to_vec();
-        if address == AddressAfter::New {
-            let mut fresh = Vec::new();
-            for _ in &pool {
-                fresh.push(self.topology.another_external(network)?);
-            }
-            let scope = self.scope_mut(self.topology.behind(network));
-            scope.retain(|address, _| !pool.contains(address));
-            scope.extend(
-                fresh
-                    .iter()
-                    .map(|address| (*address, Owner::Gateway(network))),
-            );
-            pool = fresh;
-        }
-        let gateway = &mut self.gateways[network.index()];
-        gateway.restart_firewalls();
-        if let Some(nat) = &mut gateway.nat {
-            nat.restart(pool);
-        }
-        Ok(lost)
-    }
-
-    /// Makes packets through the gateway of `network` vanish in this direction; `None` ends it.
-    pub fn set_blackhole(&mut self, network: NetworkId, direction: Option<Direction>) {
-        self.gateways[network.index()].blackhole = direction;
-    }
-
-    /// Sends connections of a network's hosts to one of them instead; `None` ends it.
-    pub fn intercept(&mut self, network: NetworkId, interception: Option<Interception>) {
-        self.gateways[network.index()].interception = interception;
     }
 
     /// Books every address where it can be reached: in its own network, and above it up to the first

@@ -6,6 +6,7 @@ use rand::SeedableRng as _;
 use ringtrue::net::TrafficClass;
 
 use super::*;
+use crate::fault::{AddressAfter, Direction};
 use crate::net::firewall::{FirewallConfig, Passage};
 use crate::net::flow::Flow;
 use crate::net::link::LinkConfig;
