@@ -521,6 +521,16 @@ fn what_is_no_toml_is_an_error() {
 }
 
 #[test]
+fn one_table_in_the_place_of_a_list_is_an_error() {
+    assert_snapshot!(errors(&format!("{GOOD}[fault]\nkind = \"blackhole\"\n")));
+}
+
+#[test]
+fn a_text_without_its_end_is_an_error() {
+    assert_snapshot!(errors("about = \"Two homes talk.\n"));
+}
+
+#[test]
 fn all_that_is_wrong_is_said_at_once() {
     let text = GOOD
         .replace("\"0%\"", "\"130%\"")
