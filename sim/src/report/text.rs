@@ -363,7 +363,7 @@ mod tests {
             cause: None,
             ..lost
         };
-        assert_snapshot!(verdict(&silent, Colour::Off), @"✓ cone-cone                    failed · 7.120 s virtual, 14 ms real");
+        assert_snapshot!(verdict(&silent, Colour::Off), @"✓ cone-cone                    call failed · 7.120 s virtual, 14 ms real");
     }
 
     #[test]
