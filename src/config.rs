@@ -65,8 +65,8 @@ pub struct RecoveryConfig {
     /// The ceiling of that wait. Default 10 s, as for signaling.
     pub delay_max: Duration,
     /// How long a call lasts in which the other side is reached by signaling, and no audio comes through.
-    /// Default 44 s: ICE itself must not fail before 39.5 s (RFC 8863 section 4), and one attempt more
-    /// follows.
+    /// Default 42 s: ICE itself must not fail before 39.5 s (RFC 8863 section 4), and where the answer or the end
+    /// takes seconds on a slow network the user still knows within 45 s.
     pub unreachable_after: Duration,
     /// How long a call lasts in which nothing at all is heard. Default 90 s: a minute of tunnel, and the
     /// longest wait for the signaling server after it.
@@ -389,7 +389,7 @@ impl Default for RecoveryConfig {
             unacknowledged_after: Duration::from_secs(3),
             delay: Duration::from_secs(2),
             delay_max: Duration::from_secs(10),
-            unreachable_after: Duration::from_secs(44),
+            unreachable_after: Duration::from_secs(42),
             limit: Duration::from_secs(90),
             upgrade_after: Duration::from_secs(3),
             address_interval: Duration::from_millis(500),

@@ -190,7 +190,7 @@ impl<'a> Faults<'a> {
         deeds
     }
 
-    /// When the last of the faults whose time is known begins or ends.
+    /// When the last of the faults whose time is known begins or ends, or did.
     #[must_use]
     pub fn last_known(&self, facts: &Facts) -> Option<Duration> {
         let due = self.due(facts).into_iter();
@@ -201,7 +201,9 @@ impl<'a> Faults<'a> {
                 Stage::Lasting { until, .. } => *until,
                 Stage::Over => None,
             });
-        times.flatten().max()
+        // Clients may be as patient after the end of a fault as after anything else.
+        let told = facts.faults.last().map(|fact| fact.at);
+        times.flatten().max().max(told)
     }
 
     /// When each fault begins; `None` while what it waits for has not happened.

@@ -180,7 +180,7 @@ fn a_call_is_unreachable_only_while_the_other_side_is_there() {
             _ => {}
         }
     }
-    assert_eq!(given_up, Some(seconds(44.0)));
+    assert_eq!(given_up, Some(seconds(42.0)));
 
     // The offer that nobody acknowledges tells that the other side is away.
     let mut call = Call::answered(Side::Caller);

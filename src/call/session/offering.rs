@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Session;
+use super::active::ActiveCall;
 use super::media::origin_in;
 use crate::call::legs::Leg;
 use crate::call::negotiation::Side;
@@ -104,8 +105,16 @@ impl Session {
         Ok(())
     }
 
-    /// Answers the offer that the newest connection was made for.
+    /// Answers the offer that the newest connection was made for. Where there is none, since it failed while this
+    /// host had no network, another one is made: without an answer the other side would take no offer of ours
+    /// either, by which the call gets a path once there is a network again.
     pub(super) fn send_answer(&mut self) {
+        let has_none = |call: &mut ActiveCall| call.legs.coming().is_none();
+        if self.call.as_mut().is_some_and(has_none)
+            && let Err(error) = self.make_ringing_leg()
+        {
+            warn!(%error, "no other connection can be made");
+        }
         let Some(call) = self.call.as_mut() else {
             return;
         };
@@ -158,25 +167,28 @@ impl Session {
                 // The callee takes it for the offer that rings.
                 self.send_offer(OfferAim::Call, None)
             }
-            CallState::Incoming => {
-                let Some(offer) = call.ringing.as_ref() else {
-                    return;
-                };
-                let (remote, candidates) = (offer.description.clone(), offer.candidates.clone());
-                self.abandon_coming();
-                let made = self.make_answering_leg(remote, OfferAim::Call);
-                if let Some(leg) = self.call.as_mut().and_then(|call| call.legs.coming()) {
-                    for candidate in &candidates {
-                        leg.add_candidate(candidate);
-                    }
-                }
-                made
-            }
+            CallState::Incoming => self.make_ringing_leg(),
             _ => Ok(()),
         };
         if let Err(error) = renewed {
             warn!(%error, "no other connection can be made");
         }
+    }
+
+    /// Makes another connection for the offer that rang, if one did.
+    fn make_ringing_leg(&mut self) -> Result<(), PeerError> {
+        let Some(offer) = self.call.as_ref().and_then(|call| call.ringing.as_ref()) else {
+            return Ok(());
+        };
+        let (remote, candidates) = (offer.description.clone(), offer.candidates.clone());
+        self.abandon_coming();
+        let made = self.make_answering_leg(remote, OfferAim::Call);
+        if let Some(leg) = self.call.as_mut().and_then(|call| call.legs.coming()) {
+            for candidate in &candidates {
+                leg.add_candidate(candidate);
+            }
+        }
+        made
     }
 
     /// Hands the other side's description to the newest connection, and then every candidate that came
