@@ -184,10 +184,10 @@ fn a_call_is_unreachable_only_while_the_other_side_is_there() {
 
     // The offer that nobody acknowledges tells that the other side is away.
     let mut call = Call::answered(Side::Caller);
-    let failed = call.at(40.0);
+    let failed = call.at(38.0);
     call.recovery.handle_trouble(failed, Trouble::PathFailed);
     let restart = RecoveryAction::Restart(Trouble::PathFailed);
-    assert_eq!(call.until(80.0), [(40.0, restart)]);
+    assert_eq!(call.until(80.0), [(38.0, restart)]);
     // It comes back: there is time for a path again, as far as the whole limit allows.
     let now = call.at(80.0);
     call.recovery.handle_offer_delivered(now);
