@@ -149,12 +149,13 @@ pub(crate) fn project() -> tempfile::TempDir {
     directory
 }
 
-/// Runs the `ringtrue` command at the top of the checkout.
+/// Runs the `ringtrue` command at the top of the checkout, in a terminal of 100 columns.
 #[track_caller]
 pub(crate) fn ringtrue(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ringtrue"))
         .args(arguments)
         .current_dir(root())
+        .env("COLUMNS", "100")
         .output()
         .expect("the command starts")
 }

@@ -1,29 +1,12 @@
 //! What the command says of itself, and of what it is wrongly asked.
 
-use std::process::Command;
-
 use insta::{assert_snapshot, with_settings};
 
-use crate::support::root;
+use crate::support::said;
 
 const COMMANDS: [&str; 11] = [
     "run", "fuzz", "replay", "diff", "shrink", "matrix", "meta", "serve", "call", "bench", "schema",
 ];
-
-/// What the command prints, on standard output or standard error, in a terminal of 100 columns.
-#[track_caller]
-fn said(arguments: &[&str], code: i32) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_ringtrue"))
-        .args(arguments)
-        .current_dir(root())
-        .env("COLUMNS", "100")
-        .output()
-        .expect("the command starts");
-    let printed = [output.stdout, output.stderr].concat();
-    let printed = String::from_utf8(printed).expect("it prints text");
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {printed}");
-    printed
-}
 
 #[test]
 fn every_command_tells_what_it_can_do() {
