@@ -119,3 +119,49 @@ fn a_killed_application_leaves_nothing_running_and_its_successor_talks() {
         "alice's audio should meet closed ports, {dropped} packets did"
     );
 }
+
+/// Bob can send nothing while he dials the signaling server, and then stands still without his sockets.
+const STANDS_STILL_WHILE_DIALLING: &str = r#"
+    [[fault]]
+    kind = "blackhole"
+    at = "2s"
+    for = "17s"
+    network = "b"
+    direction = "up"
+    [[fault]]
+    kind = "app-suspend"
+    at = "18s"
+    for = "10s"
+    peer = "bob"
+    sockets = "killed"
+    [talk]
+    for = "40s"
+"#;
+
+#[test]
+fn an_operating_system_sends_no_segment_again_of_a_connection_that_is_gone() {
+    let scenario = scenario_of(&(homes("full-cone", "full-cone") + STANDS_STILL_WHILE_DIALLING));
+    let bob = BobsHost::default();
+    let options = RunOptions {
+        observers: vec![Box::new(bob.clone())],
+        ..RunOptions::default()
+    };
+    let report = run(&scenario, Seed::new(1), options).expect("the scenario can be run");
+    assert!(report.passed, "{:?}", report.failures);
+
+    let repetitions = |from, to| {
+        let events = bob.between(Duration::from_secs(from), Duration::from_secs(to));
+        let again = events
+            .into_iter()
+            .filter(|kind| matches!(kind, EventKind::Retransmission { .. }));
+        let said = again.map(|kind| kind.to_string());
+        // The kernels of the world have no TIME-WAIT, so that a bare acknowledgment outlives its connection.
+        let more = said.filter(|said| !said.contains(" A 0 B"));
+        more.collect::<Vec<_>>()
+    };
+    assert!(
+        repetitions(2, 18).iter().any(|said| said.contains(" S ")),
+        "bob did not dial before he stood still, so his silence proves nothing"
+    );
+    assert_eq!(repetitions(18, 28), [""; 0]);
+}

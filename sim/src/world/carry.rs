@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ringtrue::net::TrafficClass;
-use turmoil_net::{Packet as KernelPacket, Transport};
+use turmoil_net::{Packet as KernelPacket, Transport, netstat};
 
 use super::cargo::{Cargo, in_fabric, rewritten, split, split_segment, summary};
 use super::connections::{End, Passage, Passes};
@@ -239,6 +239,9 @@ impl World {
                 break;
             }
             let (host, cargo) = entry.remove();
+            if !is_still_sent(&cargo.packet) {
+                continue;
+            }
             let attempt = cargo.tag.map_or(0, |tag| tag.attempt());
             let packet = self.in_fabric(host, cargo);
             if let Some(packet) = self.leaving(at, host, packet) {
@@ -386,6 +389,21 @@ fn segmented(packet: KernelPacket, bytes_max: Option<usize>) -> Vec<KernelPacket
             }
         })
         .collect()
+}
+
+/// Whether the kernel that has sent a packet would send it again: none does so for a connection that was
+/// reset, or for an attempt that its application has given up. A bare acknowledgment is repeated
+/// whatever has become of its connection, as in the state TIME-WAIT (RFC 9293 section 3.6.1).
+fn is_still_sent(packet: &KernelPacket) -> bool {
+    let Transport::Tcp(segment) = &packet.payload else {
+        return true;
+    };
+    if segment.payload.is_empty() && !segment.flags.syn && !segment.flags.fin {
+        return true;
+    }
+    let (local, remote) = direction_of(packet);
+    let mut sockets = netstat(packet.src).entries.into_iter();
+    sockets.any(|socket| socket.local == local && socket.peer == Some(remote))
 }
 
 /// The end of a connection that `host` speaks for in `packet`.
