@@ -76,9 +76,13 @@ impl Recorder {
         record.count += 1;
     }
 
-    /// Ends the record: what happens while a world is taken down belongs to no run.
+    /// Ends the record: what happens while a world is taken down belongs to no run. Nobody sees anything any
+    /// more, and the observers are let go of: a library that keeps hold of its runtime keeps this recorder,
+    /// and would keep all that they remember.
     pub fn close(&self) {
-        self.lock().closed = true;
+        let mut record = self.lock();
+        record.closed = true;
+        record.observers = Vec::new();
     }
 
     /// The digest of everything recorded so far.

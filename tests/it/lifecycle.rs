@@ -165,3 +165,36 @@ fn an_operating_system_sends_no_segment_again_of_a_connection_that_is_gone() {
     );
     assert_eq!(repetitions(18, 28), [""; 0]);
 }
+
+/// Is there for as long as anything holds the run that it watches.
+struct Witness(#[expect(dead_code, reason = "it is there to be held")] Arc<()>);
+
+impl Observer for Witness {
+    fn observe(&mut self, _index: u64, _event: &Event, _chain: &Chain) {}
+}
+
+/// Alice's session at the signaling server is open and not joined when the server is killed: the library
+/// keeps hold of it, and it of its runtime.
+#[test]
+fn nothing_that_is_remembered_of_a_run_outlives_it() {
+    let faults = r#"
+        [[fault]]
+        kind = "mapping-flush"
+        at = "116ms"
+        network = "a"
+        [[fault]]
+        kind = "signaling-restart"
+        at = "1s921ms"
+        how = "cut"
+        [talk]
+        for = "10s"
+    "#;
+    let scenario = scenario_of(&(homes("symmetric", "symmetric") + faults));
+    let held = Arc::new(());
+    let options = RunOptions {
+        observers: vec![Box::new(Witness(Arc::clone(&held)))],
+        ..RunOptions::default()
+    };
+    run(&scenario, Seed::new(1), options).expect("the scenario can be run");
+    assert_eq!(Arc::strong_count(&held), 1, "something still holds the run");
+}

@@ -16,6 +16,13 @@ const DEVIATIONS: f64 = 5.0;
 /// What a peer sends in a second: one Opus packet each 20 ms.
 const PACKETS_PER_SECOND: f64 = 50.0;
 
+/// The length of the windows where audio goes by TCP and links lose: what is lost is sent again, and all
+/// that comes after it waits for it.
+const STREAM_WINDOW: Duration = Duration::from_secs(5);
+/// How much of a window may still be on its way over TCP: twice a retransmission timeout on a slow
+/// mobile network, whose round trips by way of two relays take two thirds of a second.
+const STREAM_LAG: Duration = Duration::from_secs(2);
+
 /// The shortest part of a talk between two outages that is judged: in a shorter one, a packet more or
 /// less would decide.
 const SHORTEST_SPAN: Duration = Duration::from_millis(500);
@@ -27,6 +34,17 @@ pub struct PathLoss {
     pub share: f64,
     /// How many packets a loss takes with it on average.
     pub mean_burst_packets: f64,
+    /// What becomes of a packet that is lost.
+    pub carriage: Carriage,
+}
+
+/// What audio goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carriage {
+    /// UDP: what is lost is lost.
+    Datagrams,
+    /// TCP to a relay: what is lost comes late, and whatever was sent after it too.
+    Stream,
 }
 
 impl PathLoss {
@@ -39,7 +57,18 @@ impl PathLoss {
         Self {
             share,
             mean_burst_packets: 1.0,
+            carriage: Carriage::Datagrams,
         }
+    }
+
+    /// Whether losses make packets come late.
+    fn delays(self) -> bool {
+        self.share > 0.0 && self.carriage == Carriage::Stream
+    }
+
+    /// The length of the windows that audio is measured in.
+    fn window(self) -> Duration {
+        if self.delays() { STREAM_WINDOW } else { WINDOW }
     }
 
     /// The share of a window's packets that must be heard. Bursts make few windows lose much: of the
@@ -48,6 +77,9 @@ impl PathLoss {
     fn needed(self) -> f64 {
         if self.share <= 0.0 {
             return KEPT_SHARE;
+        }
+        if self.delays() {
+            return KEPT_SHARE - STREAM_LAG.div_duration_f64(STREAM_WINDOW);
         }
         let packets = WINDOW.as_secs_f64() * PACKETS_PER_SECOND;
         let single = self.share * (1.0 - self.share) / packets;
@@ -71,13 +103,13 @@ pub struct Gap {
 /// times `heard` lie; `loss` is what the scenario loses on the way.
 #[must_use]
 pub fn first_gap(heard: &[Duration], from: Duration, to: Duration, loss: PathLoss) -> Option<Gap> {
-    let needed = loss.needed();
+    let (needed, length) = (loss.needed(), loss.window());
     let mut start = from;
     while start < to {
         // The last window ends with the call, so that no part of the talk goes unjudged; a talk
         // shorter than a window is one window.
-        start = start.min(to.saturating_sub(WINDOW)).max(from);
-        let window = WINDOW.min(to.saturating_sub(start));
+        start = start.min(to.saturating_sub(length)).max(from);
+        let window = length.min(to.saturating_sub(start));
         let count = heard
             .iter()
             .filter(|at| (start..start + window).contains(*at))
@@ -90,7 +122,7 @@ pub fn first_gap(heard: &[Duration], from: Duration, to: Duration, loss: PathLos
                 needed,
             });
         }
-        start += WINDOW;
+        start += length;
     }
     None
 }
@@ -159,8 +191,8 @@ mod tests {
     #[test]
     fn bursts_lower_what_is_needed_further() {
         let burst = |mean_burst_packets| PathLoss {
-            share: 0.05,
             mean_burst_packets,
+            ..PathLoss::single(0.05)
         };
         assert!((burst(1.0).needed() - 0.8).abs() < 1e-9);
         assert!(burst(4.0).needed() < 0.7);
@@ -177,6 +209,27 @@ mod tests {
             .collect();
         check(&heard, PathLoss::NONE, Some(1_000));
         check(&heard, PathLoss::single(0.15), None);
+    }
+
+    #[test]
+    fn what_a_stream_loses_comes_late() {
+        let stream = |share| PathLoss {
+            carriage: Carriage::Stream,
+            ..PathLoss::single(share)
+        };
+        // Nothing for 1.6 s, and then all of it at once.
+        let late = |at: Duration| at.clamp(Duration::from_millis(3_600), Duration::from_secs(9));
+        let stalls = Duration::from_secs(2)..Duration::from_millis(3_600);
+        let mut heard = steady(0, 7_000);
+        for at in &mut heard {
+            if stalls.contains(at) {
+                *at = late(*at);
+            }
+        }
+        check(&heard, PathLoss::single(0.005), Some(1_000));
+        check(&heard, stream(0.005), None);
+        check(&heard, stream(0.0), Some(1_000));
+        check(&steady(0, 3_000), stream(0.005), Some(1_000));
     }
 
     /// The first gap of a talk from 1 s to 20 s that a fault interrupts from 5 s to 8 s, where audio is

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::facts::Facts;
-use super::kept::PathLoss;
+use super::kept::{Carriage, PathLoss};
 use crate::fault::FaultKind;
+use crate::net::firewall::Passage;
 use crate::net::link::LinkConfig;
 use crate::scenario::model::{Network, Scenario};
 use crate::trace::FaultPhase;
@@ -73,20 +74,20 @@ fn between<'a>(
             .position(|(name, _)| common(name))
             .unwrap_or(way.len())
     };
-    links.extend(
-        up[..apart(&up, &down)]
-            .iter()
-            .map(|(_, each)| each.uplink.up),
-    );
-    links.extend(
-        down[..apart(&down, &up)]
-            .iter()
-            .map(|(_, each)| each.uplink.down),
-    );
+    let (up, down) = (&up[..apart(&up, &down)], &down[..apart(&down, &up)]);
+    links.extend(up.iter().map(|(_, each)| each.uplink.up));
+    links.extend(down.iter().map(|(_, each)| each.uplink.down));
+    let mut gateways = up.iter().chain(down);
+    let takes_no_datagram = gateways.any(|(_, each)| each.firewall.udp == Passage::Blocked);
     let passed: f64 = links.iter().map(|link| 1.0 - link.mean_loss()).product();
     let bursts = links.iter().map(|link| link.loss.mean_burst_packets());
     PathLoss {
         share: 1.0 - passed,
         mean_burst_packets: bursts.fold(1.0, f64::max),
+        carriage: if takes_no_datagram {
+            Carriage::Stream
+        } else {
+            Carriage::Datagrams
+        },
     }
 }

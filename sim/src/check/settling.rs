@@ -80,18 +80,7 @@ pub fn healed_at(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Duratio
             .filter(|begins| *begins < over)?;
         Some(fault.ends_at(begins).unwrap_or(begins))
     });
-    let perturbed = facts.perturbed.iter().filter(|(at, _)| *at < over);
-    let messages = perturbed.filter_map(|(at, event)| {
-        let perturbation = scenario.perturbations.get(event.perturbation)?;
-        let later = perturbation.copy_delay * perturbation.copies.saturating_sub(1);
-        let lasting = match event.phase {
-            MessagePhase::Held { lasting } => lasting,
-            MessagePhase::Lost | MessagePhase::Released | MessagePhase::Accompanied { .. } => {
-                Duration::ZERO
-            }
-        };
-        Some(*at + lasting + later)
-    });
+    let messages = late_messages(scenario, facts, over);
     let spans = scenario.perturbations.iter().filter_map(|each| each.until);
     let portals = scenario.networks.values();
     let portals = portals.filter_map(|network| Some(network.portal?.until));
@@ -105,6 +94,31 @@ pub fn healed_at(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Duratio
         .chain(call.answered)
         .max()
         .unwrap_or_default()
+}
+
+/// When each message that was perturbed before `over` has come for the last time, or was lost.
+fn late_messages(scenario: &Scenario, facts: &Facts, over: Duration) -> Vec<Duration> {
+    // A message that is sent again while it is held, and each of its copies, is told of anew.
+    let mut first_times: BTreeMap<_, Duration> = BTreeMap::new();
+    let mut lost = Vec::new();
+    for (at, event) in facts.perturbed.iter().filter(|(at, _)| *at < over) {
+        let due = match event.phase {
+            MessagePhase::Lost => {
+                lost.push(*at);
+                continue;
+            }
+            MessagePhase::Held { lasting } => *at + lasting,
+            MessagePhase::Released | MessagePhase::Accompanied { .. } => *at,
+        };
+        let message = (event.perturbation, &event.from, &event.kind, event.number);
+        let time = first_times.entry(message).or_insert(due);
+        *time = due.min(*time);
+    }
+    let last_times = first_times.into_iter().filter_map(|(message, first)| {
+        let perturbation = scenario.perturbations.get(message.0)?;
+        Some(first + perturbation.copy_delay * perturbation.copies.saturating_sub(1))
+    });
+    last_times.chain(lost).collect()
 }
 
 /// When a call has settled, or has had its time for it: the moment from which nobody has to wait for
@@ -417,4 +431,79 @@ fn path_at_the_end(call: &LastCall, facts: &Facts) -> Option<CallPath> {
     } else {
         CallPath::Direct
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::trace::MessageEvent;
+
+    const LATE_CANDIDATE: &str = r#"
+        about = "A candidate comes late, and four times."
+        [network.a]
+        [network.b]
+        [peer.alice]
+        network = "a"
+        [peer.bob]
+        network = "b"
+        [[message]]
+        from = "alice"
+        kind = "candidate"
+        which = 6
+        delay = "24s"
+        copies = 4
+        copy_delay = "4s"
+    "#;
+
+    /// When the message has come for the last time, in seconds, where these phases show.
+    #[track_caller]
+    fn check(phases: &[(u64, MessagePhase)], came: &[u64]) {
+        let scenario = Scenario::parse_alone(Path::new("late.toml"), LATE_CANDIDATE)
+            .expect("it is a scenario");
+        let perturbed = phases.iter().map(|(at, phase)| {
+            let event = MessageEvent {
+                perturbation: 0,
+                from: "alice".to_owned(),
+                kind: "candidate".to_owned(),
+                number: 6,
+                phase: *phase,
+            };
+            (Duration::from_secs(*at), event)
+        });
+        let facts = Facts {
+            perturbed: perturbed.collect(),
+            ..Facts::default()
+        };
+        let late = late_messages(&scenario, &facts, Duration::from_secs(100));
+        let expected: Vec<_> = came.iter().copied().map(Duration::from_secs).collect();
+        assert_eq!(late, expected);
+    }
+
+    #[test]
+    fn a_message_has_come_when_its_last_copy_has() {
+        let held = (
+            20,
+            MessagePhase::Held {
+                lasting: Duration::from_secs(24),
+            },
+        );
+        let released = |at| (at, MessagePhase::Released);
+        check(&[held], &[56]);
+        check(&[held, released(44), released(48)], &[56]);
+        check(
+            &[held, released(44), released(48), released(52), released(56)],
+            &[56],
+        );
+        check(&[released(44)], &[56]);
+    }
+
+    #[test]
+    fn a_message_that_is_lost_is_no_copy() {
+        let lost = |at| (at, MessagePhase::Lost);
+        check(&[lost(20), lost(23)], &[20, 23]);
+        check(&[lost(20), (23, MessagePhase::Released)], &[35, 20]);
+        check(&[lost(101)], &[]);
+    }
 }

@@ -347,8 +347,11 @@ impl<'a> Director<'a> {
             | Trigger::AfterAudio(wait)
             | Trigger::AfterSettling(wait) => self.progressed + wait,
         });
-        let faults = self.facts.with(|facts| self.faults.last_known(facts));
-        waits.chain(faults).fold(self.progressed, Duration::max) + PATIENCE
+        let told = self.facts.with(|facts| {
+            let late = facts.perturbed.last().map(|(at, _)| *at);
+            self.faults.last_known(facts).into_iter().chain(late)
+        });
+        waits.chain(told).fold(self.progressed, Duration::max) + PATIENCE
     }
 }
 

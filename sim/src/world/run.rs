@@ -143,6 +143,8 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         facts: facts.clone(),
     };
     let ended = run_on_own_thread(&scenario.name, || simulation.run());
+    // Where the run broke off, nobody else has.
+    recorder.close();
     let (call, outcome, signaling_frames, timings, mean_opinion, mut failures) =
         facts.with(|facts| {
             let count = |peer: &String| FrameCount {
