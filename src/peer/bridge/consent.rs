@@ -1,7 +1,10 @@
-//! Whether the other side still agrees to be sent media (RFC 7675, pure).
+//! Whether the other side still agrees to be sent media (RFC 7675), and how often it is asked (pure).
 //!
 //! The agent takes whatever comes from the other side for a sign of life, and goes on sending for ever
 //! where it hears and is not heard. Consent is the answer to a check and nothing else.
+//!
+//! The agent checks each pair for as long as it looks for a path, as often in the end as in the beginning.
+//! Most pairs never work, and where none does, that is 160 checks a second for most of a minute.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -19,6 +22,14 @@ const CONSENT_LIFETIME: Duration = Duration::from_secs(30);
 /// 7675 section 5.1). The agent offers a check every 0.4 s at most, which the longest wait leaves room
 /// for.
 const CHECK_WAIT_MILLISECONDS: RangeInclusive<u64> = 4_000..=5_600;
+
+/// For how long a pair is checked as often as the agent likes: many times the round trips that it takes for
+/// both sides to open their NATs, losses included.
+const FREQUENT_FOR: Duration = Duration::from_secs(5);
+
+/// Between two checks of a pair that nobody has answered in that time: the least timeout after which RFC
+/// 8445 section 14.3 repeats a check.
+const UNANSWERED_WAIT: Duration = Duration::from_millis(500);
 
 /// How many checks may be unanswered at once: more than are sent before consent expires.
 const UNANSWERED_MAX: usize = 64;
@@ -51,6 +62,8 @@ struct Consent {
     agreed_at: Option<Instant>,
     /// Checks of a path in use are for consent, and slow; those before it are for finding a path.
     in_use: bool,
+    /// Since when it is checked, or when the other side has checked it last.
+    since: Option<Instant>,
     check_at: Option<Instant>,
     expired: bool,
 }
@@ -66,13 +79,14 @@ impl Consents {
 
     /// A check is about to be sent.
     pub(super) fn check(&mut self, now: Instant, path: Path, transaction: [u8; 12]) -> Permit {
-        let wait = Duration::from_millis(self.random.random_range(CHECK_WAIT_MILLISECONDS));
+        let spread = Duration::from_millis(self.random.random_range(CHECK_WAIT_MILLISECONDS));
         let consent = self.paths.entry(path).or_default();
         let permit = consent.permit(now);
         if permit != Permit::Granted {
             return permit;
         }
-        if consent.in_use {
+        consent.since.get_or_insert(now);
+        if let Some(wait) = consent.wait(now, spread) {
             if consent.check_at.is_some_and(|at| at > now) {
                 return Permit::NotYet;
             }
@@ -83,6 +97,13 @@ impl Consents {
         }
         consent.unanswered.push_back(transaction);
         Permit::Granted
+    }
+
+    /// The other side has checked a path: its NAT, or this one, may have just been opened.
+    pub(super) fn checked(&mut self, now: Instant, path: Path) {
+        if let Some(consent) = self.paths.get_mut(&path) {
+            consent.since = Some(now);
+        }
     }
 
     /// Media or DTLS is about to be sent.
@@ -120,6 +141,17 @@ impl Consents {
 }
 
 impl Consent {
+    /// How long the next check has to wait; `None` where the agent may ask as often as it likes. A path in
+    /// use is asked in intervals that are `spread` by chance.
+    fn wait(&self, now: Instant, spread: Duration) -> Option<Duration> {
+        if self.in_use {
+            return Some(spread);
+        }
+        let is_old = |since| now.saturating_duration_since(since) >= FREQUENT_FOR;
+        let is_hopeless = self.agreed_at.is_none() && self.since.is_some_and(is_old);
+        is_hopeless.then_some(UNANSWERED_WAIT)
+    }
+
     /// What has expired stays so: only a restart, with other credentials, brings it back.
     fn permit(&mut self, now: Instant) -> Permit {
         if self.expired {
@@ -228,6 +260,34 @@ mod tests {
         consents.answered(over, path(), [1; 12]);
         assert_eq!(consents.media(over, path()), Permit::Expired);
         assert_eq!(consents.check(over, path(), [2; 12]), Permit::Expired);
+    }
+
+    /// How many checks leave in each of these seconds, of a path that nobody answers and on which the other
+    /// side checks in the second `checked`.
+    fn unanswered(seconds: u64, checked: u64) -> Vec<usize> {
+        let start = Instant::now();
+        let mut consents = Consents::new(ChaCha12Rng::seed_from_u64(1));
+        let count = |second| {
+            let offered = (0..1000).step_by(100).filter(|milliseconds| {
+                let now = start + Duration::from_millis(second * 1000 + milliseconds);
+                if second == checked {
+                    consents.checked(now, path());
+                }
+                consents.check(now, path(), [1; 12]) == Permit::Granted
+            });
+            offered.count()
+        };
+        (0..seconds).map(count).collect()
+    }
+
+    #[test]
+    fn a_pair_that_nobody_answers_is_checked_less_often_after_a_while() {
+        assert_eq!(unanswered(7, 100), [10, 10, 10, 10, 10, 2, 2]);
+    }
+
+    #[test]
+    fn the_other_sides_check_makes_a_pair_new() {
+        assert_eq!(unanswered(9, 7), [10, 10, 10, 10, 10, 2, 2, 10, 10]);
     }
 
     #[test]

@@ -417,6 +417,9 @@ impl Traffic {
         let Some(header) = Header::read(&carried) else {
             return;
         };
+        if header.is_binding_request() {
+            self.consents.checked(now, path);
+        }
         if header.is_binding_request() && stun::nominates(&carried) {
             if self.nominated.len() < CHECKED_PAIRS_MAX {
                 self.nominated.insert(path);
