@@ -221,11 +221,13 @@ pub struct IceConfig {
     pub backup_ping_interval: Duration,
     /// The wait between rounds of connectivity checks. Default 100 ms: at 5 % loss a direct path is then
     /// found before a relayed one is taken. The agent checks every pair in each round, so a shorter
-    /// wait multiplies its packets by the number of pairs.
+    /// wait multiplies its packets by the number of pairs. After 5 s without an answer, a pair is checked each
+    /// half second only.
     pub check_interval: Duration,
-    /// How many checks a pair may send before it fails. Default 500: with `check_interval` that is
-    /// 50 s, longer than the agent looks for a pair at all. With fewer, a pair can fail before the
-    /// other side's checks open a NAT for it, and is never tried again.
+    /// How many checks the agent makes of a pair before it fails, those among them that are held back because
+    /// nobody answers. Default 500: with `check_interval` that is 50 s, longer than the agent looks for a
+    /// pair at all. With fewer, a pair can fail before the other side's checks open a NAT for it, and is
+    /// never tried again.
     pub binding_requests_max: u16,
     /// The waits before a pair may be selected, by the kind of its worse candidate.
     pub acceptance: AcceptanceWaits,

@@ -23,7 +23,7 @@ pub use recording::Recording;
 
 use digest::Chain;
 
-/// Sees the events of a run, in order.
+/// Sees the events of a run, in order. It is dropped when the run is over.
 pub trait Observer: Send {
     /// One event, its index from 0, and the chain as it stands after it.
     fn observe(&mut self, index: u64, event: &Event, chain: &Chain);
@@ -77,12 +77,19 @@ impl Recorder {
     }
 
     /// Ends the record: what happens while a world is taken down belongs to no run. Nobody sees anything any
-    /// more, and the observers are let go of: a library that keeps hold of its runtime keeps this recorder,
-    /// and would keep all that they remember.
+    /// more, and the observers are dropped.
+    ///
+    /// A recorder can live on: engineioxide 0.17 keeps a session for good that was open and not joined when its
+    /// server was killed, the session keeps its runtime, and the runtime this. It must not keep what the
+    /// observers remember.
     pub fn close(&self) {
-        let mut record = self.lock();
-        record.closed = true;
-        record.observers = Vec::new();
+        let observers = {
+            let mut record = self.lock();
+            record.closed = true;
+            std::mem::take(&mut record.observers)
+        };
+        // Not before the lock is: one of them may have a recorder and use it as it is dropped.
+        drop(observers);
     }
 
     /// The digest of everything recorded so far.
@@ -111,5 +118,40 @@ impl fmt::Debug for Recorder {
             .debug_struct("Recorder")
             .field("count", &self.count())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Records something once more as it is dropped.
+    struct LastWords {
+        recorder: Recorder,
+        _held: Arc<()>,
+    }
+
+    impl Observer for LastWords {
+        fn observe(&mut self, _index: u64, _event: &Event, _chain: &Chain) {}
+    }
+
+    impl Drop for LastWords {
+        fn drop(&mut self) {
+            self.recorder
+                .record(Duration::ZERO, &"alice".into(), EventKind::Timer);
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_closed_lets_go_of_its_observers() {
+        let (recorder, held) = (Recorder::new(Vec::new()), Arc::new(()));
+        let observer = LastWords {
+            recorder: recorder.clone(),
+            _held: Arc::clone(&held),
+        };
+        recorder.lock().observers.push(Box::new(observer));
+        recorder.record(Duration::ZERO, &"alice".into(), EventKind::Timer);
+        recorder.close();
+        assert_eq!((recorder.count(), Arc::strong_count(&held)), (1, 1));
     }
 }

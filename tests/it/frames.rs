@@ -86,19 +86,25 @@ fn every_frame_of_a_call_is_a_place_to_cut() {
 
 #[test]
 fn what_left_before_the_cut_arrives_over_a_lossy_link_too() {
-    let text = format!(
-        "about = \"A lossy link.\"\n[network.a]\nuplink = {{ loss = \"20%\" }}\n\
-         [network.b]\n[peer.alice]\nnetwork = \"a\"\n[peer.bob]\nnetwork = \"b\"\n{}",
-        drop("after alice sends frame 4", "silence")
-    );
-    for seed in 1..=5 {
-        let (report, facts) = facts_of(&scenario_of(&text), seed);
-        assert!(
-            facts.frames("alice", FrameWay::Sends).len() > 4,
-            "seed {seed}"
+    for how in ["silence", "fin", "rst"] {
+        let text = format!(
+            "about = \"A lossy link.\"\n[network.a]\nuplink = {{ loss = \"20%\" }}\n\
+             [network.b]\n[peer.alice]\nnetwork = \"a\"\n[peer.bob]\nnetwork = \"b\"\n{}",
+            drop("after alice sends frame 4", how)
         );
-        let strikes = facts.faults.len();
-        assert_eq!(strikes, 2, "seed {seed}: {:?}", report.failures);
+        for seed in 1..=5 {
+            let (report, facts) = facts_of(&scenario_of(&text), seed);
+            assert!(
+                facts.frames("alice", FrameWay::Sends).len() > 4,
+                "{how}, seed {seed}"
+            );
+            let strikes = facts.faults.len();
+            assert_eq!(strikes, 2, "{how}, seed {seed}: {:?}", report.failures);
+            // A server that is never told of the cut has two sockets of her, for as long as it is patient.
+            let left = report.failures.iter();
+            let left = left.filter(|failure| failure.cause == FailureCause::SocketsLeft);
+            assert_eq!(left.count(), 0, "{how}, seed {seed}: {:?}", report.failures);
+        }
     }
 }
 

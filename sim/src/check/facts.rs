@@ -66,6 +66,8 @@ pub struct Facts {
     pub faults: Vec<FaultFact>,
     /// What the scenario's perturbations did to signaling messages, in order of recording.
     pub perturbed: Vec<(Duration, MessageEvent)>,
+    /// When a segment was sent again whose TCP connection had been stuck for 3 s at least.
+    pub unstuck: Vec<Duration>,
     /// When each peer first sent each of its signaling messages, by kind and in order.
     pub sent: BTreeMap<HostName, BTreeMap<MessageName, Vec<Duration>>>,
     /// How many signaling messages of each kind each peer first sent and was first handed: kinds as
@@ -208,6 +210,9 @@ impl Facts {
     }
 }
 
+/// The least timeout of TCP is 200 ms and doubles, so that before this attempt 3 s have passed.
+const STUCK_ATTEMPT: u32 = 4;
+
 /// Gathers [`Facts`] from a trace. Clones share what they gather.
 #[derive(Debug, Clone, Default)]
 pub struct FactCollector(Arc<Mutex<Facts>>);
@@ -243,6 +248,9 @@ impl Observer for FactCollector {
             }
             EventKind::PacketSent(packet) => facts.note_sent(event, packet),
             EventKind::PacketDelivered(packet) => facts.note_delivered(event, packet),
+            EventKind::Retransmission { attempt, .. } if *attempt >= STUCK_ATTEMPT => {
+                facts.unstuck.push(event.at);
+            }
             EventKind::Log { level, text, .. } if *level == Level::ERROR => {
                 facts.errors.push(ErrorLine {
                     at: event.at,

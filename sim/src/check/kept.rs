@@ -16,35 +16,24 @@ const DEVIATIONS: f64 = 5.0;
 /// What a peer sends in a second: one Opus packet each 20 ms.
 const PACKETS_PER_SECOND: f64 = 50.0;
 
-/// The length of the windows where audio goes by TCP and links lose: what is lost is sent again, and all
-/// that comes after it waits for it.
-const STREAM_WINDOW: Duration = Duration::from_secs(5);
-/// How much of a window may still be on its way over TCP: twice a retransmission timeout on a slow
-/// mobile network, whose round trips by way of two relays take two thirds of a second.
-const STREAM_LAG: Duration = Duration::from_secs(2);
+/// The length of the windows where audio goes by TCP over links that lose: what is lost there is sent again,
+/// and all that comes after it waits for it.
+const LATE_WINDOW: Duration = Duration::from_secs(5);
 
 /// The shortest part of a talk between two outages that is judged: in a shorter one, a packet more or
 /// less would decide.
 const SHORTEST_SPAN: Duration = Duration::from_millis(500);
 
-/// What the links between two peers lose.
+/// What the links between two peers do to audio.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PathLoss {
-    /// The share of packets that are lost, from 0 to 1.
+    /// The share of packets that are lost for good, from 0 to 1.
     pub share: f64,
     /// How many packets a loss takes with it on average.
     pub mean_burst_packets: f64,
-    /// What becomes of a packet that is lost.
-    pub carriage: Carriage,
-}
-
-/// What audio goes by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carriage {
-    /// UDP: what is lost is lost.
-    Datagrams,
-    /// TCP to a relay: what is lost comes late, and whatever was sent after it too.
-    Stream,
+    /// How much of the audio may still be on its way at any time, since it goes by TCP over a link that
+    /// loses. Zero where it does not.
+    pub late: Duration,
 }
 
 impl PathLoss {
@@ -57,34 +46,34 @@ impl PathLoss {
         Self {
             share,
             mean_burst_packets: 1.0,
-            carriage: Carriage::Datagrams,
+            late: Duration::ZERO,
         }
-    }
-
-    /// Whether losses make packets come late.
-    fn delays(self) -> bool {
-        self.share > 0.0 && self.carriage == Carriage::Stream
     }
 
     /// The length of the windows that audio is measured in.
     fn window(self) -> Duration {
-        if self.delays() { STREAM_WINDOW } else { WINDOW }
+        if self.late.is_zero() {
+            WINDOW
+        } else {
+            LATE_WINDOW
+        }
     }
 
-    /// The share of a window's packets that must be heard. Bursts make few windows lose much: of the
-    /// share that a channel of Gilbert and Elliott loses, the variance is that of single losses times
-    /// some 2 *B* - 1, with the mean burst *B*.
-    fn needed(self) -> f64 {
-        if self.share <= 0.0 {
-            return KEPT_SHARE;
-        }
-        if self.delays() {
-            return KEPT_SHARE - STREAM_LAG.div_duration_f64(STREAM_WINDOW);
-        }
-        let packets = WINDOW.as_secs_f64() * PACKETS_PER_SECOND;
-        let single = self.share * (1.0 - self.share) / packets;
-        let deviation = (single * (2.0 * self.mean_burst_packets - 1.0)).sqrt();
-        (1.0 - self.share - (DEVIATIONS * deviation).max(CHANCE_MIN)).max(0.0)
+    /// The share of the packets that must be heard in a window of this length. What is late is so once, at its
+    /// end.
+    ///
+    /// Bursts make few windows lose much: of the share that a channel of Gilbert and Elliott loses, the
+    /// variance is that of single losses times some 2 *B* - 1, with the mean burst *B*.
+    fn needed(self, window: Duration) -> f64 {
+        let passed = if self.share <= 0.0 {
+            KEPT_SHARE
+        } else {
+            let packets = window.as_secs_f64() * PACKETS_PER_SECOND;
+            let single = self.share * (1.0 - self.share) / packets;
+            let deviation = (single * (2.0 * self.mean_burst_packets - 1.0)).sqrt();
+            1.0 - self.share - (DEVIATIONS * deviation).max(CHANCE_MIN)
+        };
+        (passed - self.late.div_duration_f64(window)).max(0.0)
     }
 }
 
@@ -93,6 +82,8 @@ impl PathLoss {
 pub struct Gap {
     /// When the window began.
     pub from: Duration,
+    /// How long it was.
+    pub length: Duration,
     /// The share of packets heard, from 0 to 1.
     pub heard: f64,
     /// The share that would have passed.
@@ -100,31 +91,37 @@ pub struct Gap {
 }
 
 /// The first window between `from` and `to` in which too few of the packets heard at the
-/// times `heard` lie; `loss` is what the scenario loses on the way.
+/// times `heard` lie; `loss` is what the scenario loses on the way. Where audio may be late, all of the time
+/// is a window too: what comes late in the one has to come in the next.
 #[must_use]
 pub fn first_gap(heard: &[Duration], from: Duration, to: Duration, loss: PathLoss) -> Option<Gap> {
-    let (needed, length) = (loss.needed(), loss.window());
+    let gap = |start: Duration, length: Duration| {
+        let window = start..start + length;
+        let count = heard.iter().filter(|at| window.contains(*at)).count();
+        let share = count as f64 / (length.as_secs_f64() * PACKETS_PER_SECOND);
+        let needed = loss.needed(length);
+        (share < needed).then_some(Gap {
+            from: start,
+            length,
+            heard: share,
+            needed,
+        })
+    };
     let mut start = from;
     while start < to {
         // The last window ends with the call, so that no part of the talk goes unjudged; a talk
         // shorter than a window is one window.
-        start = start.min(to.saturating_sub(length)).max(from);
-        let window = length.min(to.saturating_sub(start));
-        let count = heard
-            .iter()
-            .filter(|at| (start..start + window).contains(*at))
-            .count();
-        let share = count as f64 / (window.as_secs_f64() * PACKETS_PER_SECOND);
-        if share < needed {
-            return Some(Gap {
-                from: start,
-                heard: share,
-                needed,
-            });
+        start = start.min(to.saturating_sub(loss.window())).max(from);
+        let length = loss.window().min(to.saturating_sub(start));
+        if let Some(gap) = gap(start, length) {
+            return Some(gap);
         }
-        start += length;
+        start += loss.window();
     }
-    None
+    let whole = to.saturating_sub(from);
+    (!loss.late.is_zero() && !whole.is_zero())
+        .then(|| gap(from, whole))
+        .flatten()
 }
 
 /// The first gap of a talk outside the outages, each of which is excused until `back_within` after its
@@ -194,9 +191,9 @@ mod tests {
             mean_burst_packets,
             ..PathLoss::single(0.05)
         };
-        assert!((burst(1.0).needed() - 0.8).abs() < 1e-9);
-        assert!(burst(4.0).needed() < 0.7);
-        assert!(burst(40.0).needed() < 1e-9, "anything can happen");
+        assert!((burst(1.0).needed(WINDOW) - 0.8).abs() < 1e-9);
+        assert!(burst(4.0).needed(WINDOW) < 0.7);
+        assert!(burst(40.0).needed(WINDOW) < 1e-9, "anything can happen");
     }
 
     #[test]
@@ -211,25 +208,43 @@ mod tests {
         check(&heard, PathLoss::single(0.15), None);
     }
 
-    #[test]
-    fn what_a_stream_loses_comes_late() {
-        let stream = |share| PathLoss {
-            carriage: Carriage::Stream,
+    /// As audio over a path on which two seconds of it may be on their way.
+    fn late(share: f64) -> PathLoss {
+        PathLoss {
+            late: Duration::from_secs(2),
             ..PathLoss::single(share)
-        };
-        // Nothing for 1.6 s, and then all of it at once.
-        let late = |at: Duration| at.clamp(Duration::from_millis(3_600), Duration::from_secs(9));
-        let stalls = Duration::from_secs(2)..Duration::from_millis(3_600);
+        }
+    }
+
+    #[test]
+    fn what_tcp_loses_may_come_late() {
+        // Nothing for a while, and then all of it at once.
         let mut heard = steady(0, 7_000);
         for at in &mut heard {
-            if stalls.contains(at) {
-                *at = late(*at);
+            if (Duration::from_secs(2)..Duration::from_millis(3_600)).contains(at) {
+                *at = Duration::from_millis(3_600);
             }
         }
-        check(&heard, PathLoss::single(0.005), Some(1_000));
-        check(&heard, stream(0.005), None);
-        check(&heard, stream(0.0), Some(1_000));
-        check(&steady(0, 3_000), stream(0.005), Some(1_000));
+        check(&heard, PathLoss::NONE, Some(1_000));
+        check(&heard, late(0.0), None);
+        check(&steady(0, 4_200), late(0.0), None);
+        check(&steady(0, 3_400), late(0.0), Some(1_000));
+    }
+
+    #[test]
+    fn what_may_come_late_has_to_come() {
+        let every_other: Vec<_> = steady(0, 21_000).into_iter().step_by(2).collect();
+        let (from, to) = (Duration::from_secs(1), Duration::from_secs(20));
+        let gap = first_gap(&every_other, from, to, late(0.0)).expect("half of it never comes");
+        assert_eq!(gap.length, to - from);
+        assert_eq!(first_gap(&steady(0, 21_000), from, to, late(0.0)), None);
+    }
+
+    #[test]
+    fn a_path_may_lose_and_be_late() {
+        assert!((late(0.1).needed(LATE_WINDOW) - 0.35).abs() < 1e-9);
+        assert!(late(0.9).needed(LATE_WINDOW).abs() < 1e-9);
+        assert!(late(0.0).needed(Duration::from_secs(1)).abs() < 1e-9);
     }
 
     /// The first gap of a talk from 1 s to 20 s that a fault interrupts from 5 s to 8 s, where audio is

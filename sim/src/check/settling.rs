@@ -81,6 +81,9 @@ pub fn healed_at(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Duratio
         Some(fault.ends_at(begins).unwrap_or(begins))
     });
     let messages = late_messages(scenario, facts, over);
+    let perturbed = facts.perturbed.iter().filter(|(at, _)| *at < over);
+    let lost = perturbed.filter(|(_, event)| event.phase == MessagePhase::Lost);
+    let lost = lost.map(|(at, _)| *at);
     let spans = scenario.perturbations.iter().filter_map(|each| each.until);
     let portals = scenario.networks.values();
     let portals = portals.filter_map(|network| Some(network.portal?.until));
@@ -88,6 +91,7 @@ pub fn healed_at(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Duratio
     let steps = steps.filter_map(|step| step_due(step.trigger, facts));
     faults
         .chain(messages)
+        .chain(lost)
         .chain(spans)
         .chain(portals)
         .chain(steps)
@@ -96,29 +100,32 @@ pub fn healed_at(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Duratio
         .unwrap_or_default()
 }
 
-/// When each message that was perturbed before `over` has come for the last time, or was lost.
-fn late_messages(scenario: &Scenario, facts: &Facts, over: Duration) -> Vec<Duration> {
-    // A message that is sent again while it is held, and each of its copies, is told of anew.
-    let mut first_times: BTreeMap<_, Duration> = BTreeMap::new();
-    let mut lost = Vec::new();
+/// When each message that was perturbed before `over`, and not just lost, has come for the last time.
+///
+/// Copies are counted from the first delivery. Each of them is told of by itself, and copies of copies would
+/// push the last one beyond the end of the run.
+#[must_use]
+pub fn late_messages(scenario: &Scenario, facts: &Facts, over: Duration) -> Vec<Duration> {
+    let mut deliveries: BTreeMap<_, (Duration, Duration)> = BTreeMap::new();
     for (at, event) in facts.perturbed.iter().filter(|(at, _)| *at < over) {
         let due = match event.phase {
-            MessagePhase::Lost => {
-                lost.push(*at);
-                continue;
-            }
+            MessagePhase::Lost => continue,
             MessagePhase::Held { lasting } => *at + lasting,
             MessagePhase::Released | MessagePhase::Accompanied { .. } => *at,
         };
         let message = (event.perturbation, &event.from, &event.kind, event.number);
-        let time = first_times.entry(message).or_insert(due);
-        *time = due.min(*time);
+        let (_, last) = deliveries.entry(message).or_insert((due, due));
+        // A connection that is stuck lets go of it later than planned.
+        *last = due.max(*last);
     }
-    let last_times = first_times.into_iter().filter_map(|(message, first)| {
-        let perturbation = scenario.perturbations.get(message.0)?;
-        Some(first + perturbation.copy_delay * perturbation.copies.saturating_sub(1))
-    });
-    last_times.chain(lost).collect()
+    let times = deliveries
+        .into_iter()
+        .filter_map(|(message, (first, last))| {
+            let perturbation = scenario.perturbations.get(message.0)?;
+            let copies = perturbation.copy_delay * perturbation.copies.saturating_sub(1);
+            Some(last.max(first + copies))
+        });
+    times.collect()
 }
 
 /// When a call has settled, or has had its time for it: the moment from which nobody has to wait for
@@ -232,12 +239,30 @@ fn audio_from(
     }
     let mut from = healed;
     while from <= healed + terms.within && from + terms.kept_for <= now {
+        if !hear_at_once(call, losses, from) {
+            from += RESOLUTION;
+            continue;
+        }
         match gaps(call, losses, from, from + terms.kept_for).next() {
             None => return Some(from),
             Some((_, gap)) => from = gap.from + RESOLUTION,
         }
     }
     None
+}
+
+/// Whether audio is there at `from` already, where it may be late: what is missing of a window has to be
+/// missing at its end.
+fn hear_at_once(call: &LastCall, losses: &Losses, from: Duration) -> bool {
+    let mut late = call.peers.iter().filter(|peer| {
+        let loss = losses.get(*peer);
+        loss.is_some_and(|loss| !loss.late.is_zero())
+    });
+    late.all(|peer| {
+        let heard = call.heard.get(peer).map_or(&[][..], Vec::as_slice);
+        let next = heard.get(heard.partition_point(|at| *at < from));
+        next.is_some_and(|at| *at < from + RESOLUTION)
+    })
 }
 
 /// The first gap of each peer that has one.
@@ -336,14 +361,15 @@ fn ended_by_itself(call: &LastCall, until: Duration) -> Option<Failure> {
     Some(Failure::new(FailureCause::WrongOutcome, message))
 }
 
-/// When both sides were back at the signaling server after the last healing: nobody can know that there is
-/// no way before the other side is asked.
+/// When both sides were back at the signaling server after the last healing, and every connection went on
+/// that had been stuck: nobody can know that there is no way before the other side is asked.
 fn signaling_back(facts: &Facts, healed: Duration) -> Duration {
-    let connected = facts.app.iter().filter(|fact| {
-        fact.event == AppEvent::SignalingConnected
-            && (healed..=healed + RECONNECTED_WITHIN).contains(&fact.at)
-    });
-    connected.map(|fact| fact.at).max().unwrap_or(healed)
+    let is_news = |at: &Duration| (healed..=healed + RECONNECTED_WITHIN).contains(at);
+    let connected = facts.app.iter();
+    let connected = connected.filter(|fact| fact.event == AppEvent::SignalingConnected);
+    let times = connected.map(|fact| fact.at);
+    let times = times.chain(facts.unstuck.iter().copied());
+    times.filter(is_news).max().unwrap_or(healed)
 }
 
 fn reached_or_late(call: &LastCall, healed: Duration) -> Option<Failure> {
@@ -438,6 +464,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::perturbation::BadCandidate;
     use crate::trace::MessageEvent;
 
     const LATE_CANDIDATE: &str = r#"
@@ -457,17 +484,18 @@ mod tests {
         copy_delay = "4s"
     "#;
 
-    /// When the message has come for the last time, in seconds, where these phases show.
+    /// When messages have come for the last time, where these phases show of those with these numbers. All in
+    /// seconds.
     #[track_caller]
-    fn check(phases: &[(u64, MessagePhase)], came: &[u64]) {
+    fn check(phases: &[(u64, u32, MessagePhase)], came: &[u64]) {
         let scenario = Scenario::parse_alone(Path::new("late.toml"), LATE_CANDIDATE)
             .expect("it is a scenario");
-        let perturbed = phases.iter().map(|(at, phase)| {
+        let perturbed = phases.iter().map(|(at, number, phase)| {
             let event = MessageEvent {
                 perturbation: 0,
                 from: "alice".to_owned(),
                 kind: "candidate".to_owned(),
-                number: 6,
+                number: *number,
                 phase: *phase,
             };
             (Duration::from_secs(*at), event)
@@ -481,29 +509,37 @@ mod tests {
         assert_eq!(late, expected);
     }
 
+    const RELEASED: MessagePhase = MessagePhase::Released;
+    const HELD: MessagePhase = MessagePhase::Held {
+        lasting: Duration::from_secs(24),
+    };
+
     #[test]
     fn a_message_has_come_when_its_last_copy_has() {
-        let held = (
-            20,
-            MessagePhase::Held {
-                lasting: Duration::from_secs(24),
-            },
-        );
-        let released = |at| (at, MessagePhase::Released);
-        check(&[held], &[56]);
-        check(&[held, released(44), released(48)], &[56]);
+        check(&[(20, 6, HELD)], &[56]);
         check(
-            &[held, released(44), released(48), released(52), released(56)],
+            &[(20, 6, HELD), (44, 6, RELEASED), (48, 6, RELEASED)],
             &[56],
         );
-        check(&[released(44)], &[56]);
+        check(&[(44, 6, RELEASED), (56, 6, RELEASED)], &[56]);
+        let by = BadCandidate::ALL[0];
+        check(&[(44, 6, MessagePhase::Accompanied { by })], &[56]);
     }
 
     #[test]
-    fn a_message_that_is_lost_is_no_copy() {
-        let lost = |at| (at, MessagePhase::Lost);
-        check(&[lost(20), lost(23)], &[20, 23]);
-        check(&[lost(20), (23, MessagePhase::Released)], &[35, 20]);
-        check(&[lost(101)], &[]);
+    fn a_copy_that_is_stuck_counts_when_it_comes() {
+        check(&[(44, 6, RELEASED), (80, 6, RELEASED)], &[80]);
+    }
+
+    #[test]
+    fn each_message_has_copies_of_its_own() {
+        check(&[(20, 6, HELD), (30, 7, HELD)], &[56, 66]);
+    }
+
+    #[test]
+    fn what_is_lost_or_comes_after_the_end_does_not_count() {
+        let lost = MessagePhase::Lost;
+        check(&[(20, 6, lost), (23, 6, RELEASED)], &[35]);
+        check(&[(20, 6, lost), (100, 6, HELD)], &[]);
     }
 }

@@ -207,7 +207,8 @@ fn audio_not_kept(scenario: &Scenario, call: &LastCall, facts: &Facts) -> Vec<Fa
     let failure = |(peer, gap): (&String, Gap)| {
         let after = outages.iter().rfind(|outage| outage.begin <= gap.from);
         let heard = format!(
-            "in the 2 s from {:.3} s {peer} heard {:.0} % of the audio, not {:.0} %",
+            "in the {} s from {:.3} s {peer} heard {:.0} % of the audio, not {:.0} %",
+            gap.length.as_secs_f64(),
             gap.from.as_secs_f64(),
             gap.heard * 100.0,
             gap.needed * 100.0
@@ -523,6 +524,39 @@ mod tests {
         let home = "uplink = { up = { loss = \"10%\" }, down = { loss = \"20%\" } }";
         let office = "uplink = { up = { loss = \"30% in bursts of 4\" } }";
         check_path_loss([home, office], ["home", "office"], [1.0 - 0.8 * 0.7, 0.1]);
+    }
+
+    /// Checks how much of alice's and bob's audio may come late, in seconds.
+    #[track_caller]
+    fn check_late(networks: &str, at: [&str; 2], expected: [f64; 2]) {
+        let [alice, bob] = at;
+        let text = format!(
+            "about = \"Two talk.\"\n{networks}\n\
+             [peer.alice]\nnetwork = \"{alice}\"\n[peer.bob]\nnetwork = \"{bob}\"\n"
+        );
+        let scenario = Scenario::parse_alone(Path::new("late.toml"), &text).expect("it is valid");
+        let peers = ["alice".to_owned(), "bob".to_owned()];
+        let late = peers.clone().map(|hearer| {
+            let loss = path_loss(&scenario, &peers, &hearer);
+            loss.late.as_secs_f64()
+        });
+        assert_eq!(late, expected);
+    }
+
+    #[test]
+    fn audio_is_late_where_tcp_meets_loss() {
+        let (blocked, open) = ("[network.a]\nudp = \"blocked\"\n", "[network.b]\n");
+        let losing = "uplink = { up = { loss = \"1%\" } }\n";
+        let slow = "uplink = { delay = \"300ms\", loss = \"1%\" }\n";
+        let at = ["a", "b"];
+        check_late(&format!("{blocked}{open}"), at, [0.0, 0.0]);
+        check_late(&format!("{blocked}{losing}{open}"), at, [0.0, 2.0]);
+        check_late(&format!("{blocked}{slow}{open}"), at, [2.44, 2.44]);
+        check_late(&format!("{blocked}{open}{losing}"), at, [0.0, 0.0]);
+        let carrier = "[network.a]\nbehind = \"c\"\n[network.c]\nudp = \"blocked\"\n";
+        check_late(&format!("{carrier}{losing}{open}"), at, [0.0, 2.0]);
+        let both = format!("{carrier}{losing}[network.b]\nbehind = \"c\"\n");
+        check_late(&both, at, [0.0, 0.0]);
     }
 
     #[test]

@@ -239,7 +239,7 @@ impl World {
                 break;
             }
             let (host, cargo) = entry.remove();
-            if !is_still_sent(&cargo.packet) {
+            if !self.is_still_sent(host, &cargo.packet) {
                 continue;
             }
             let attempt = cargo.tag.map_or(0, |tag| tag.attempt());
@@ -300,6 +300,24 @@ impl World {
         for (at, host, packet) in sent {
             self.fabric.inject(at, host, packet);
         }
+    }
+
+    /// Whether a packet that was lost is sent again. No kernel does so for a connection that was reset, or for
+    /// an attempt that its application has given up, but a connection that was cut at a frame hands over what
+    /// had left before.
+    ///
+    /// A bare acknowledgment is repeated whatever has become of its connection. The kernels of the world have
+    /// no TIME-WAIT (RFC 9293 section 3.6.1) in which they would answer the other end's FIN once more.
+    fn is_still_sent(&self, host: HostId, packet: &KernelPacket) -> bool {
+        let (Some(end), Transport::Tcp(segment)) = (end_of(host, packet), &packet.payload) else {
+            return true;
+        };
+        if segment.payload.is_empty() && !segment.flags.syn && !segment.flags.fin {
+            return true;
+        }
+        let mut sockets = netstat(packet.src).entries.into_iter();
+        sockets.any(|socket| socket.local == end.local && socket.peer == Some(end.remote))
+            || self.connections.left_before_cut(end, segment)
     }
 
     /// What gets out of a host of what it sends. The rest is dropped here.
@@ -389,21 +407,6 @@ fn segmented(packet: KernelPacket, bytes_max: Option<usize>) -> Vec<KernelPacket
             }
         })
         .collect()
-}
-
-/// Whether the kernel that has sent a packet would send it again: none does so for a connection that was
-/// reset, or for an attempt that its application has given up. A bare acknowledgment is repeated
-/// whatever has become of its connection, as in the state TIME-WAIT (RFC 9293 section 3.6.1).
-fn is_still_sent(packet: &KernelPacket) -> bool {
-    let Transport::Tcp(segment) = &packet.payload else {
-        return true;
-    };
-    if segment.payload.is_empty() && !segment.flags.syn && !segment.flags.fin {
-        return true;
-    }
-    let (local, remote) = direction_of(packet);
-    let mut sockets = netstat(packet.src).entries.into_iter();
-    sockets.any(|socket| socket.local == local && socket.peer == Some(remote))
 }
 
 /// The end of a connection that `host` speaks for in `packet`.

@@ -134,8 +134,7 @@ impl Connections {
         };
         let after = after(segment, segment.payload.len());
         if let Some(breakage) = connection.broken {
-            let has_left = |until| !segment.payload.is_empty() && !is_before(until, after);
-            if connection.passes_until.is_some_and(has_left) {
+            if connection.has_left(segment) {
                 return Passage::whole();
             }
             return Passage {
@@ -161,6 +160,14 @@ impl Connections {
                 }
             }
         }
+    }
+
+    /// Whether a segment had left `end` before the connection was cut there, so that it arrives although the
+    /// kernel that sent it may know the connection no more.
+    #[must_use]
+    pub fn left_before_cut(&self, end: End, segment: &TcpSegment) -> bool {
+        let connection = self.ends.get(&end);
+        connection.is_some_and(|connection| connection.has_left(segment))
     }
 
     /// A segment of `from` reaches `to`.
@@ -381,6 +388,13 @@ impl Connection {
     /// Whether both ends have heard of each other and neither has closed.
     fn is_open(&self) -> bool {
         self.broken.is_none() && self.other.is_some() && !self.finished
+    }
+
+    /// Whether this end was cut, and the segment had left it by then.
+    fn has_left(&self, segment: &TcpSegment) -> bool {
+        let after = after(segment, segment.payload.len());
+        let is_covered = |until| !segment.payload.is_empty() && !is_before(until, after);
+        self.broken.is_some() && self.passes_until.is_some_and(is_covered)
     }
 
     /// The acknowledgment that completes the handshake of `end`, if it awaits one. It comes before a reset:

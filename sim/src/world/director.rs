@@ -347,11 +347,11 @@ impl<'a> Director<'a> {
             | Trigger::AfterAudio(wait)
             | Trigger::AfterSettling(wait) => self.progressed + wait,
         });
-        let told = self.facts.with(|facts| {
-            let late = facts.perturbed.last().map(|(at, _)| *at);
+        let known = self.facts.with(|facts| {
+            let late = settling::late_messages(self.scenario, facts, Duration::MAX);
             self.faults.last_known(facts).into_iter().chain(late)
         });
-        waits.chain(told).fold(self.progressed, Duration::max) + PATIENCE
+        waits.chain(known).fold(self.progressed, Duration::max) + PATIENCE
     }
 }
 

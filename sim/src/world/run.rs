@@ -143,7 +143,7 @@ pub fn run(scenario: &Scenario, seed: Seed, options: RunOptions) -> Result<Repor
         facts: facts.clone(),
     };
     let ended = run_on_own_thread(&scenario.name, || simulation.run());
-    // Where the run broke off, nobody else has.
+    // A run that panicked never came to close its record.
     recorder.close();
     let (call, outcome, signaling_frames, timings, mean_opinion, mut failures) =
         facts.with(|facts| {

@@ -4,7 +4,8 @@
 //! where it hears and is not heard. Consent is the answer to a check and nothing else.
 //!
 //! The agent checks each pair for as long as it looks for a path, as often in the end as in the beginning.
-//! Most pairs never work, and where none does, that is 160 checks a second for most of a minute.
+//! Most pairs never work, and where none does, that is 160 checks a second for most of a minute. So a pair
+//! that stays unanswered is checked less often after a while.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -58,12 +59,15 @@ pub(super) struct Consents {
 
 #[derive(Debug, Default)]
 struct Consent {
-    unanswered: VecDeque<[u8; 12]>,
+    /// Their transactions, and when they were sent.
+    unanswered: VecDeque<([u8; 12], Instant)>,
+    /// When the last check was sent that was answered. An answer can wait for long in the socket of an
+    /// application that stands still, so when it is read says nothing.
     agreed_at: Option<Instant>,
     /// Checks of a path in use are for consent, and slow; those before it are for finding a path.
     in_use: bool,
-    /// Since when it is checked, or when the other side has checked it last.
-    since: Option<Instant>,
+    /// When it was first checked, or when the other side has checked it last.
+    news_at: Option<Instant>,
     check_at: Option<Instant>,
     expired: bool,
 }
@@ -85,7 +89,7 @@ impl Consents {
         if permit != Permit::Granted {
             return permit;
         }
-        consent.since.get_or_insert(now);
+        consent.news_at.get_or_insert(now);
         if let Some(wait) = consent.wait(now, spread) {
             if consent.check_at.is_some_and(|at| at > now) {
                 return Permit::NotYet;
@@ -95,14 +99,15 @@ impl Consents {
         if consent.unanswered.len() == UNANSWERED_MAX {
             consent.unanswered.pop_front();
         }
-        consent.unanswered.push_back(transaction);
+        consent.unanswered.push_back((transaction, now));
         Permit::Granted
     }
 
-    /// The other side has checked a path: its NAT, or this one, may have just been opened.
+    /// The other side has checked a path: packets pass at least one way. That is news each time. Of all pairs
+    /// that are unanswered, one that works in one direction is the likeliest to work in both.
     pub(super) fn checked(&mut self, now: Instant, path: Path) {
         if let Some(consent) = self.paths.get_mut(&path) {
-            consent.since = Some(now);
+            consent.news_at = Some(now);
         }
     }
 
@@ -127,15 +132,16 @@ impl Consents {
     }
 
     /// A check was answered by one who knows the other side's password.
-    pub(super) fn answered(&mut self, now: Instant, path: Path, transaction: [u8; 12]) {
+    pub(super) fn answered(&mut self, path: Path, transaction: [u8; 12]) {
         if let Some(consent) = self.paths.get_mut(&path)
             && let Some(at) = consent
                 .unanswered
                 .iter()
-                .position(|each| *each == transaction)
+                .position(|(each, _)| *each == transaction)
+            && let Some((_, sent_at)) = consent.unanswered.remove(at)
         {
-            consent.unanswered.remove(at);
-            consent.agreed_at = Some(now);
+            // Answers may overtake each other.
+            consent.agreed_at = consent.agreed_at.max(Some(sent_at));
         }
     }
 }
@@ -148,8 +154,8 @@ impl Consent {
             return Some(spread);
         }
         let is_old = |since| now.saturating_duration_since(since) >= FREQUENT_FOR;
-        let is_hopeless = self.agreed_at.is_none() && self.since.is_some_and(is_old);
-        is_hopeless.then_some(UNANSWERED_WAIT)
+        let is_unpromising = self.agreed_at.is_none() && self.news_at.is_some_and(is_old);
+        is_unpromising.then_some(UNANSWERED_WAIT)
     }
 
     /// What has expired stays so: only a restart, with other credentials, brings it back.
@@ -183,7 +189,7 @@ mod tests {
     fn in_use(start: Instant) -> Consents {
         let mut consents = Consents::new(ChaCha12Rng::seed_from_u64(1));
         assert_eq!(consents.check(start, path(), [0; 12]), Permit::Granted);
-        consents.answered(start, path(), [0; 12]);
+        consents.answered(path(), [0; 12]);
         assert_eq!(consents.media(start, path()), Permit::Granted);
         consents
     }
@@ -204,7 +210,7 @@ mod tests {
             if consents.check(now, path(), transaction) == Permit::Granted {
                 checks.push(at);
                 if answers(at) {
-                    consents.answered(now, path(), transaction);
+                    consents.answered(path(), transaction);
                 }
             }
             if at % 1000 == 0 {
@@ -243,9 +249,22 @@ mod tests {
     fn an_answer_that_nobody_waits_for_is_no_consent() {
         let start = Instant::now();
         let mut consents = in_use(start);
-        let late = start + Duration::from_secs(29);
-        consents.answered(late, path(), [9; 12]);
+        consents.answered(path(), [9; 12]);
         let over = start + CONSENT_LIFETIME;
+        assert_eq!(consents.media(over, path()), Permit::JustExpired);
+    }
+
+    #[test]
+    fn consent_lasts_from_when_it_was_asked_for() {
+        let start = Instant::now();
+        let mut consents = in_use(start);
+        let asked = start + Duration::from_secs(10);
+        assert_eq!(consents.check(asked, path(), [1; 12]), Permit::Granted);
+        // The answer was there soon, and the application stood still for 29 s before it read it.
+        consents.answered(path(), [1; 12]);
+        let before = asked + CONSENT_LIFETIME - Duration::from_millis(1);
+        assert_eq!(consents.media(before, path()), Permit::Granted);
+        let over = asked + CONSENT_LIFETIME;
         assert_eq!(consents.media(over, path()), Permit::JustExpired);
     }
 
@@ -257,7 +276,7 @@ mod tests {
         assert_eq!(consents.check(check_at, path(), [1; 12]), Permit::Granted);
         let over = start + CONSENT_LIFETIME;
         assert_eq!(consents.media(over, path()), Permit::JustExpired);
-        consents.answered(over, path(), [1; 12]);
+        consents.answered(path(), [1; 12]);
         assert_eq!(consents.media(over, path()), Permit::Expired);
         assert_eq!(consents.check(over, path(), [2; 12]), Permit::Expired);
     }
@@ -283,6 +302,20 @@ mod tests {
     #[test]
     fn a_pair_that_nobody_answers_is_checked_less_often_after_a_while() {
         assert_eq!(unanswered(7, 100), [10, 10, 10, 10, 10, 2, 2]);
+    }
+
+    #[test]
+    fn a_pair_that_was_answered_is_checked_as_often_as_the_agent_likes() {
+        let start = Instant::now();
+        let mut consents = Consents::new(ChaCha12Rng::seed_from_u64(1));
+        assert_eq!(consents.check(start, path(), [0; 12]), Permit::Granted);
+        consents.answered(path(), [0; 12]);
+        // Its nomination may be late, and must not wait.
+        let late = start + FREQUENT_FOR * 2;
+        for transaction in 1..9 {
+            let permit = consents.check(late, path(), [transaction; 12]);
+            assert_eq!(permit, Permit::Granted);
+        }
     }
 
     #[test]

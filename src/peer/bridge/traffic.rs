@@ -437,7 +437,7 @@ impl Traffic {
                 .as_ref()
                 .is_some_and(|password| stun::is_signed(&carried, password))
         {
-            self.consents.answered(now, path, header.transaction.0);
+            self.consents.answered(path, header.transaction.0);
         }
     }
 

@@ -175,6 +175,21 @@ fn a_valid_pair_has_no_need_to_go_first() {
 }
 
 #[test]
+fn a_pair_that_nobody_answers_is_checked_as_before_once_the_other_side_checks_it() {
+    let (mut traffic, start) = (traffic(), Instant::now());
+    let check = |traffic: &mut Traffic, milliseconds| {
+        let now = start + Duration::from_millis(milliseconds);
+        traffic.outbound(now, &packet(3, message(BINDING_REQUEST, 3)))
+    };
+    assert_eq!(check(&mut traffic, 0), Outbound::Later);
+    assert_eq!(check(&mut traffic, 5_000), Outbound::Later);
+    assert_eq!(check(&mut traffic, 5_100), Outbound::Never);
+    let now = start + Duration::from_millis(5_150);
+    traffic.inbound(now, packet(3, message(BINDING_REQUEST, 7)));
+    assert_eq!(check(&mut traffic, 5_200), Outbound::Later);
+}
+
+#[test]
 fn only_answered_pairs_that_fall_idle_are_kept_alive() {
     let (mut traffic, now) = (traffic(), Instant::now());
     traffic.begin_checks("password");
