@@ -86,12 +86,9 @@ fn the_matrix_agrees_with_the_oracle_behind_carriers_and_far_away() {
     }
 }
 
-/// At 5 % loss every call takes the path that the oracle names. Audio over TURN by TCP comes in bursts, since
-/// TCP holds up what follows a lost segment: of the first seed, two such calls hear 72 % of one window of 2 s,
-/// where 75 % is asked for. Both have the same losses, as all cells of a seed do.
 #[test]
 fn with_losses_every_call_takes_the_path_that_the_oracle_names() {
-    for (seed, gaps) in [("1", 2), ("2", 0), ("3", 0)] {
+    for seed in ["1", "2", "3"] {
         let output = ringtrue(&["matrix", "--loss", "5", "--json", "--seed", seed]);
         let cells = stdout(&output);
         let cells = cells
@@ -100,8 +97,6 @@ fn with_losses_every_call_takes_the_path_that_the_oracle_names() {
         let wrong: Vec<Value> = cells
             .filter(|cell: &Value| cell["predicted"] != cell["actual"])
             .collect();
-        let is_gap = |cell: &Value| cell["udp"] != "open" && cell["actual"] == "failed";
-        assert!(wrong.iter().all(is_gap), "seed {seed}: {wrong:#?}");
-        assert_eq!(wrong.len(), gaps, "seed {seed}: {wrong:#?}");
+        assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
     }
 }
