@@ -1,6 +1,6 @@
 //! What the checkers remember of a trace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::milestones::PacketMoments;
 use super::monitors::Monitors;
 use super::remains::Allocation;
 use crate::fault::{FrameWay, MessageName};
+use crate::net::flow::Protocol;
 use crate::trace::digest::Chain;
 use crate::trace::{
     AppEvent, Event, EventKind, FaultPhase, HostName, MessageEvent, Observer, PacketSummary,
@@ -66,8 +67,10 @@ pub struct Facts {
     pub faults: Vec<FaultFact>,
     /// What the scenario's perturbations did to signaling messages, in order of recording.
     pub perturbed: Vec<(Duration, MessageEvent)>,
-    /// When a segment was sent again whose TCP connection had been stuck for 3 s at least.
+    /// When a segment arrived whose TCP connection had been stuck for 3 s at least.
     pub unstuck: Vec<Duration>,
+    /// The sequence numbers of those that have not arrived yet, which no NAT changes.
+    pub stuck: BTreeSet<u32>,
     /// When each peer first sent each of its signaling messages, by kind and in order.
     pub sent: BTreeMap<HostName, BTreeMap<MessageName, Vec<Duration>>>,
     /// How many signaling messages of each kind each peer first sent and was first handed: kinds as
@@ -176,6 +179,9 @@ impl Facts {
 
     fn note_delivered(&mut self, event: &Event, packet: &PacketSummary) {
         let host = || event.host.clone();
+        if packet.protocol == Protocol::Tcp && self.stuck.remove(&packet.tcp.sequence) {
+            self.unstuck.push(event.at);
+        }
         let moments = self.packets.entry(host()).or_default();
         moments.note_delivered(event.at, packet);
         let consent = self.consents.entry(host()).or_default();
@@ -248,8 +254,8 @@ impl Observer for FactCollector {
             }
             EventKind::PacketSent(packet) => facts.note_sent(event, packet),
             EventKind::PacketDelivered(packet) => facts.note_delivered(event, packet),
-            EventKind::Retransmission { attempt, .. } if *attempt >= STUCK_ATTEMPT => {
-                facts.unstuck.push(event.at);
+            EventKind::Retransmission { packet, attempt } if *attempt >= STUCK_ATTEMPT => {
+                facts.stuck.insert(packet.tcp.sequence);
             }
             EventKind::Log { level, text, .. } if *level == Level::ERROR => {
                 facts.errors.push(ErrorLine {
@@ -370,7 +376,11 @@ fn live_sockets(target: &str, text: &str) -> Option<(String, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use ringtrue::net::TrafficClass;
+
     use super::*;
+    use crate::trace::event::TcpSummary;
 
     #[test]
     fn the_relay_tells_how_many_sockets_a_device_has() {
@@ -443,5 +453,43 @@ mod tests {
             ]
         );
         assert_eq!(kinds(&counts.received), [("ringing".to_owned(), 1)]);
+    }
+    #[test]
+    fn a_segment_that_arrives_after_many_attempts_was_stuck() {
+        let segment = |sequence| PacketSummary {
+            protocol: Protocol::Tcp,
+            source: SocketAddr::from(([10, 0, 0, 1], 49152)),
+            destination: SocketAddr::from(([192, 0, 2, 1], 80)),
+            class: TrafficClass::default(),
+            tcp: TcpSummary {
+                sequence,
+                ..TcpSummary::default()
+            },
+            payload: Bytes::new(),
+        };
+        let again = |sequence, attempt| EventKind::Retransmission {
+            packet: segment(sequence),
+            attempt,
+        };
+        let arrives = |sequence| EventKind::PacketDelivered(segment(sequence));
+        let mut collector = FactCollector::default();
+        let events = [
+            again(7, 3),
+            arrives(7),
+            again(8, 4),
+            arrives(9),
+            arrives(8),
+            arrives(8),
+        ];
+        for (second, kind) in (1..).zip(events) {
+            let event = Event {
+                at: Duration::from_secs(second),
+                host: "alice".into(),
+                kind,
+            };
+            collector.observe(0, &event, &Chain::default());
+        }
+        let unstuck = collector.with(|facts| facts.unstuck.clone());
+        assert_eq!(unstuck, [Duration::from_secs(5)]);
     }
 }
