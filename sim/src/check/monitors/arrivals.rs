@@ -29,8 +29,8 @@ struct Client {
     described: BTreeMap<String, String>,
     /// What has not been added, by call, generation and candidate.
     waiting: BTreeMap<(String, String, String), Duration>,
-    /// What has been added, by generation and candidate.
-    added: BTreeSet<(String, String)>,
+    /// What has been added or is of no use, by generation and candidate. It says nothing when that comes again.
+    settled: BTreeSet<(String, String)>,
 }
 
 impl ArrivalWatch {
@@ -83,7 +83,7 @@ impl ArrivalWatch {
             if let Some(fields) = text.strip_prefix("✅ Added remote ICE candidate candidate=") {
                 self.added += usize::from(client.adds(fields));
             } else if let Some(fields) = text.strip_prefix("remote candidate not used candidate=") {
-                client.forgets(|_, _, candidate| fields.starts_with(candidate));
+                client.rejects(fields);
             }
         } else if let Some(fields) = text.strip_prefix("remote description set ") {
             client.describes(event.at, fields);
@@ -130,7 +130,7 @@ impl Client {
             return;
         };
         let is_known = self
-            .added
+            .settled
             .contains(&(ufrag.to_owned(), candidate.to_owned()));
         if !is_known {
             let key = (call.to_owned(), ufrag.to_owned(), candidate.to_owned());
@@ -146,10 +146,20 @@ impl Client {
         let Some((_, ufrag)) = generations.split_once(" remote=") else {
             return false;
         };
-        self.added.insert((ufrag.to_owned(), candidate.to_owned()));
+        self.settled
+            .insert((ufrag.to_owned(), candidate.to_owned()));
         let before = self.waiting.len();
         self.forgets(|_, generation, waiting| generation == ufrag && waiting == candidate);
         before > self.waiting.len()
+    }
+
+    /// The line does not tell the generation: the candidate is of no use in any.
+    fn rejects(&mut self, fields: &str) {
+        let rejected = self.waiting.extract_if(.., |(_, _, candidate), _| {
+            fields.starts_with(candidate.as_str())
+        });
+        self.settled
+            .extend(rejected.map(|((_, generation, candidate), _)| (generation, candidate)));
     }
 
     fn describes(&mut self, at: Duration, fields: &str) {
@@ -268,6 +278,24 @@ mod tests {
             arrives(500, "u1"),
         ];
         check(&twice, &[]);
+    }
+
+    #[test]
+    fn what_is_of_no_use_is_of_none_when_it_comes_again() {
+        let text =
+            format!("remote candidate not used candidate={HOST} reason=names are not resolved");
+        let not_used = line(10, "alice", "ringtrue::peer::connection::actor", &text);
+        let again = [
+            described(0, "u1"),
+            arrives(10, "u1"),
+            not_used,
+            arrives(500, "u1"),
+        ];
+        check(&again, &[]);
+        check(
+            &[&again[..], &[described(0, "u2"), arrives(600, "u2")]].concat(),
+            &["u2"],
+        );
     }
 
     #[test]
