@@ -236,7 +236,7 @@ mod tests {
         let every_other: Vec<_> = steady(0, 21_000).into_iter().step_by(2).collect();
         let (from, to) = (Duration::from_secs(1), Duration::from_secs(20));
         let gap = first_gap(&every_other, from, to, late(0.0)).expect("half of it never comes");
-        assert_eq!(gap.length, to - from);
+        assert_eq!((gap.from, gap.length), (from, Duration::from_secs(19)));
         assert_eq!(first_gap(&steady(0, 21_000), from, to, late(0.0)), None);
     }
 

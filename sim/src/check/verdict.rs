@@ -526,9 +526,9 @@ mod tests {
         check_path_loss([home, office], ["home", "office"], [1.0 - 0.8 * 0.7, 0.1]);
     }
 
-    /// Checks how much of alice's and bob's audio may come late, in seconds.
+    /// Checks how much of alice's and bob's audio may come late, in milliseconds.
     #[track_caller]
-    fn check_late(networks: &str, at: [&str; 2], expected: [f64; 2]) {
+    fn check_late(networks: &str, at: [&str; 2], expected: [u128; 2]) {
         let [alice, bob] = at;
         let text = format!(
             "about = \"Two talk.\"\n{networks}\n\
@@ -538,7 +538,7 @@ mod tests {
         let peers = ["alice".to_owned(), "bob".to_owned()];
         let late = peers.clone().map(|hearer| {
             let loss = path_loss(&scenario, &peers, &hearer);
-            loss.late.as_secs_f64()
+            loss.late.as_millis()
         });
         assert_eq!(late, expected);
     }
@@ -549,14 +549,14 @@ mod tests {
         let losing = "uplink = { up = { loss = \"1%\" } }\n";
         let slow = "uplink = { delay = \"300ms\", loss = \"1%\" }\n";
         let at = ["a", "b"];
-        check_late(&format!("{blocked}{open}"), at, [0.0, 0.0]);
-        check_late(&format!("{blocked}{losing}{open}"), at, [0.0, 2.0]);
-        check_late(&format!("{blocked}{slow}{open}"), at, [2.44, 2.44]);
-        check_late(&format!("{blocked}{open}{losing}"), at, [0.0, 0.0]);
+        check_late(&format!("{blocked}{open}"), at, [0, 0]);
+        check_late(&format!("{blocked}{losing}{open}"), at, [0, 2000]);
+        check_late(&format!("{blocked}{slow}{open}"), at, [2440, 2440]);
+        check_late(&format!("{blocked}{open}{losing}"), at, [0, 0]);
         let carrier = "[network.a]\nbehind = \"c\"\n[network.c]\nudp = \"blocked\"\n";
-        check_late(&format!("{carrier}{losing}{open}"), at, [0.0, 2.0]);
+        check_late(&format!("{carrier}{losing}{open}"), at, [0, 2000]);
         let both = format!("{carrier}{losing}[network.b]\nbehind = \"c\"\n");
-        check_late(&both, at, [0.0, 0.0]);
+        check_late(&both, at, [0, 0]);
     }
 
     #[test]
