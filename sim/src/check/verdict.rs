@@ -553,7 +553,8 @@ mod tests {
         check_late(&format!("{blocked}{losing}{open}"), at, [0, 2000]);
         check_late(&format!("{blocked}{slow}{open}"), at, [2440, 2440]);
         check_late(&format!("{blocked}{open}{losing}"), at, [0, 0]);
-        let carrier = "[network.a]\nbehind = \"c\"\n[network.c]\nudp = \"blocked\"\n";
+        let carrier = "[network.a]\nbehind = \"c\"\n\
+                       [network.c]\nnat = \"carrier-grade\"\nudp = \"blocked\"\n";
         check_late(&format!("{carrier}{losing}{open}"), at, [0, 2000]);
         let both = format!("{carrier}{losing}[network.b]\nbehind = \"c\"\n");
         check_late(&both, at, [0, 0]);
