@@ -53,6 +53,20 @@ const KILLED_IN_MID_CALL: &str = r#"
 struct BobsHost(Arc<Mutex<Vec<(Duration, EventKind)>>>);
 
 impl BobsHost {
+    /// Of a call in which nothing goes wrong that these lines do not bring about.
+    #[track_caller]
+    fn in_call(lines: &str) -> Self {
+        let scenario = scenario_of(&(homes("full-cone", "full-cone") + lines));
+        let bob = Self::default();
+        let options = RunOptions {
+            observers: vec![Box::new(bob.clone())],
+            ..RunOptions::default()
+        };
+        let report = run(&scenario, Seed::new(1), options).expect("the scenario can be run");
+        assert!(report.passed, "{:?}", report.failures);
+        bob
+    }
+
     fn between(&self, from: Duration, to: Duration) -> Vec<EventKind> {
         self.0
             .lock()
@@ -77,14 +91,7 @@ impl Observer for BobsHost {
 
 #[test]
 fn a_killed_application_leaves_nothing_running_and_its_successor_talks() {
-    let scenario = scenario_of(&(homes("full-cone", "full-cone") + KILLED_IN_MID_CALL));
-    let bob = BobsHost::default();
-    let options = RunOptions {
-        observers: vec![Box::new(bob.clone())],
-        ..RunOptions::default()
-    };
-    let report = run(&scenario, Seed::new(1), options).expect("the scenario can be run");
-    assert!(report.passed, "{:?}", report.failures);
+    let bob = BobsHost::in_call(KILLED_IN_MID_CALL);
 
     let seconds = Duration::from_secs;
     let before = bob.between(seconds(4), seconds(5));
@@ -140,14 +147,7 @@ const STANDS_STILL_WHILE_DIALLING: &str = r#"
 
 #[test]
 fn an_operating_system_sends_no_segment_again_of_a_connection_that_is_gone() {
-    let scenario = scenario_of(&(homes("full-cone", "full-cone") + STANDS_STILL_WHILE_DIALLING));
-    let bob = BobsHost::default();
-    let options = RunOptions {
-        observers: vec![Box::new(bob.clone())],
-        ..RunOptions::default()
-    };
-    let report = run(&scenario, Seed::new(1), options).expect("the scenario can be run");
-    assert!(report.passed, "{:?}", report.failures);
+    let bob = BobsHost::in_call(STANDS_STILL_WHILE_DIALLING);
 
     let repetitions = |from, to| {
         let events = bob.between(Duration::from_secs(from), Duration::from_secs(to));
