@@ -160,7 +160,7 @@ impl<'a> Director<'a> {
                     return Ending::Done;
                 }
                 _ if now > VIRTUAL_MAX => return Ending::Stalled,
-                None if now > self.patience() => return Ending::Stalled,
+                None if self.is_stalled(now) => return Ending::Stalled,
                 Some(_) | None => {}
             }
         }
@@ -339,8 +339,12 @@ impl<'a> Director<'a> {
         people.any(|person| world.has_open_sockets(person.host))
     }
 
-    /// Until when to wait for something new.
-    fn patience(&self) -> Duration {
+    /// Whether nothing new has happened for too long, nor is to happen.
+    fn is_stalled(&self, now: Duration) -> bool {
+        // What is to happen is looked for only when it matters: this is asked in every step.
+        if now <= self.progressed + PATIENCE {
+            return false;
+        }
         let waits = self.pending.iter().map(|step| match step.trigger {
             Trigger::At(at) => at,
             Trigger::AfterRinging(wait)
@@ -351,7 +355,7 @@ impl<'a> Director<'a> {
             let late = settling::late_messages(self.scenario, facts, Duration::MAX);
             self.faults.last_known(facts).into_iter().chain(late)
         });
-        waits.chain(known).fold(self.progressed, Duration::max) + PATIENCE
+        now > waits.chain(known).fold(self.progressed, Duration::max) + PATIENCE
     }
 }
 
